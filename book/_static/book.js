@@ -1,0 +1,23 @@
+/* Small repairs the pages need. No library, no request to another host. */
+
+/* The widget manager speaks MathJax 2, the page has MathJax 3 (loaded before this file, see
+   _config.yml): translate its one call, so that formulas in widgets are typeset as well. */
+if (window.MathJax && !window.MathJax.Hub) {
+  window.MathJax.Hub = {
+    Queue: ([, , element]) => {
+      element.classList.add("tex2jax_process");
+      window.MathJax.startup.promise.then(() => window.MathJax.typesetPromise([element]));
+    },
+  };
+}
+
+/* The Play widget's icons: let Font Awesome put its drawing inside the element the widget holds,
+   instead of replacing that element. */
+window.FontAwesomeConfig = { ...window.FontAwesomeConfig, autoReplaceSvg: "nest" };
+
+/* Wide tables and code scroll sideways: let the keyboard reach them. */
+document.addEventListener("DOMContentLoaded", () => {
+  for (const box of document.querySelectorAll(".output.text_html, .pst-scrollable-table-container, div.highlight pre")) {
+    if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+  }
+});
