@@ -1,0 +1,95 @@
+# The commands of the book. `make` alone lists them; the environment is .venv, made when needed.
+#
+# Without make (Linux, macOS; on Windows write .venv\Scripts\ for .venv/bin/):
+#   python3 -m venv .venv
+#   .venv/bin/pip install -r requirements.txt
+#   .venv/bin/pip install --no-deps -e .
+#   .venv/bin/python book/build.py                     the book  (make book)
+#   .venv/bin/jupyter lab book                         notebooks (make lab)
+#   .venv/bin/pytest tests/unit tests/book             tests     (make test, with the next line)
+#   .venv/bin/pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=600 book/*.ipynb
+
+PYTHON ?= python3
+PROFILE ?= quick
+BIN := .venv/bin
+STAMP := .venv/.made
+
+# One thread each, and environments that draw without a screen.
+export OMP_NUM_THREADS ?= 1
+export MKL_NUM_THREADS ?= 1
+export SDL_VIDEODRIVER ?= offscreen
+
+# A Python named by hand is the only one tried; otherwise a versioned one may stand in for python3.
+ifeq ($(origin PYTHON),file)
+CANDIDATES := $(PYTHON) python3.11 python3.12 python3.13
+else
+CANDIDATES := $(PYTHON)
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help book lab check test bench lock clean
+
+help:  ## list these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+book: $(STAMP)  ## execute the chapters (PROFILE=quick|smoke|full) and build the pages
+	@$(BIN)/python book/build.py --profile $(PROFILE)
+
+lab: $(STAMP)  ## open the chapters in JupyterLab
+	$(BIN)/jupyter lab book
+
+check: $(STAMP)  ## lint, types and unit tests, under a minute
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest tests/unit -q -n 2
+
+test: check  ## everything: check, every chapter executed, every page opened in a browser
+	$(BIN)/pytest tests/book -q
+	$(BIN)/pytest -q -n 2 --dist loadscope --nbval-lax --nbval-current-env --nbval-cell-timeout=600 book/*.ipynb
+
+bench: $(STAMP)  ## the table of times, measured here and now
+	$(BIN)/pytest tests/benchmarks -q --benchmark-only --benchmark-columns=min,median,iqr,rounds --benchmark-sort=name
+
+lock:  ## renew requirements.txt from pyproject.toml (keeps its heading comments)
+	@$(find_python); set -e; \
+	rm -rf .venv-lock; "$$python" -m venv .venv-lock; \
+	.venv-lock/bin/pip install -q -e '.[all]'; \
+	sed '/^#/!q' requirements.txt | grep '^#' > requirements.new || true; \
+	.venv-lock/bin/pip freeze --exclude-editable | sed 's/+cpu$$//' >> requirements.new; \
+	mv requirements.new requirements.txt; rm -rf .venv-lock; echo "requirements.txt renewed"
+
+clean:  ## remove what was built (not .venv)
+	rm -rf _build runs .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	find book lda_lib tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Sets $$python to the first suitable interpreter, or says in one line what to install and stops.
+define find_python
+python= ; seen= ; novenv= ; \
+for candidate in $(CANDIDATES); do \
+  version=$$("$$candidate" -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null) || continue; \
+  case $$version in \
+    3.11.*|3.12.*|3.13.*) \
+      if "$$candidate" -c 'import venv, ensurepip' 2>/dev/null; then python=$$candidate; break; fi; \
+      novenv="$${novenv:-$$candidate ($$version)}";; \
+    *) seen="$${seen:-$$candidate is $$version}";; \
+  esac; \
+done; \
+if [ -z "$$python" ] && [ -n "$$novenv" ]; then \
+  echo "$$novenv cannot make virtual environments: install its venv and ensurepip modules (Debian, Ubuntu: sudo apt install python3-venv)." >&2; exit 1; \
+elif [ -z "$$python" ]; then \
+  echo "Python 3.11, 3.12 or 3.13 is needed, but $${seen:-none of these runs: $(CANDIDATES)}; install one of them, or name one: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; \
+fi
+endef
+
+# The stamp is renewed only when everything went in: an interrupted install starts again.
+$(STAMP): requirements.txt pyproject.toml
+	@$(find_python); set -e; \
+	case $$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) in \
+	  3.11|3.12|3.13) ;; \
+	  *) echo "Making .venv with $$python ..."; "$$python" -m venv --clear .venv;; \
+	esac; \
+	echo "Installing requirements.txt into .venv (a few minutes the first time) ..."; \
+	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.txt; \
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .; \
+	touch $(STAMP)
