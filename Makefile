@@ -52,7 +52,7 @@ bench: $(STAMP)  ## the table of times, measured here and now
 	$(BIN)/pytest tests/benchmarks -q --benchmark-only --benchmark-columns=min,median,iqr,rounds --benchmark-sort=name
 
 lock:  ## renew requirements.txt from pyproject.toml (keeps its heading comments)
-	@$(find_python); set -e; \
+	@set -e; $(find_python); \
 	rm -rf .venv-lock; "$$python" -m venv .venv-lock; \
 	.venv-lock/bin/pip install -q -e '.[all]'; \
 	sed '/^#/!q' requirements.txt | grep '^#' > requirements.new || true; \
@@ -78,16 +78,16 @@ done; \
 if [ -z "$$python" ] && [ -n "$$novenv" ]; then \
   echo "$$novenv cannot make virtual environments: install its venv and ensurepip modules (Debian, Ubuntu: sudo apt install python3-venv)." >&2; exit 1; \
 elif [ -z "$$python" ]; then \
-  echo "Python 3.11, 3.12 or 3.13 is needed, but $${seen:-none of these runs: $(CANDIDATES)}; install one of them, or name one: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; \
+  echo "Python 3.11, 3.12 or 3.13 is needed, but $${seen:-none of these runs: $(CANDIDATES)}: install one (sudo apt install python3.11 python3.11-venv, or brew install python@3.12) or name one (make PYTHON=/path/to/python3.12 ...)." >&2; exit 1; \
 fi
 endef
 
 # The stamp is renewed only when everything went in: an interrupted install starts again.
 $(STAMP): requirements.txt pyproject.toml
-	@$(find_python); set -e; \
+	@set -e; \
 	case $$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) in \
 	  3.11|3.12|3.13) ;; \
-	  *) echo "Making .venv with $$python ..."; "$$python" -m venv --clear .venv;; \
+	  *) $(find_python); echo "Making .venv with $$python ..."; "$$python" -m venv --clear .venv;; \
 	esac; \
 	echo "Installing requirements.txt into .venv (a few minutes the first time) ..."; \
 	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.txt; \
