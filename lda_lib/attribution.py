@@ -1,0 +1,260 @@
+"""Influence scores: how much learning from one record moves a target.
+
+    score_i = < grad f(theta), -grad loss_i(theta) >
+
+the change of the target f per unit of learning rate when one plain SGD step is made on the loss of
+record i alone. Positive: learning from the record raises the target. (PAPER section 1; paper
+section 3.)
+
+symbol  shape  meaning
+n       -      records in the rollout
+p       -      parameters
+v       (p,)   grad f(theta), the direction in which the target rises
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad, jvp, vmap
+
+from .ghost import ghost_scores
+from .ppo import Trace
+from .rollout import Rollout
+from .step import Params, policy_loss, standardise
+from .targets import Return, Target
+
+METHODS = ("jvp", "ghost", "vmap", "loop")
+
+
+def influence(
+    policy: nn.Module,
+    rollout: Rollout,
+    target: Target | None = None,
+    *,
+    method: str = "jvp",
+    score_loss: str = "policy",
+    normalize: str = "minibatch",
+    trace: Trace | None = None,
+    clip: float = 0.2,
+    vf_coef: float = 0.5,
+    ent_coef: float = 0.0,
+    batch_size: int = 64,
+    rng: np.random.Generator | None = None,
+) -> Tensor:
+    """Influence score of every record of a rollout on a target.
+
+    Args:
+        policy: the policy that made the rollout. For "jvp", "vmap" and "loop" any module with
+            `log_prob(obs, action) -> (n,)`; "ghost" knows Linear, Conv2d and the Gaussian head.
+        rollout: n records.
+        target: callable of (policy, rollout) that returns a scalar; `Return()` by default.
+        method: "jvp": one backward pass for v, one forward-mode product for all records, memory
+            of a few forward passes. "ghost": per layer, from inputs and output gradients. "vmap":
+            all n gradients, n * p memory. "loop": one backward pass per record. All agree.
+        score_loss: "policy", or "full" with the value and entropy terms, as in training (needs
+            `policy(obs, action) -> log_prob, value, entropy`).
+        normalize: the record's advantage. "minibatch": standardised within groups of `batch_size`
+            consecutive records of a random permutation, as released. "rollout": over all records.
+            "none": raw. The target's advantage is the target's own affair.
+        trace: with the trace of an update, TracIn: the scores at the parameters of every step,
+            summed over the steps whose minibatch held the record, advantages standardised as they
+            were in that minibatch (paper eq. 2). `method` and `normalize` are not used.
+        clip: PPO's epsilon.
+        vf_coef: weight of the value term in the full loss.
+        ent_coef: weight of the entropy term in the full loss.
+        batch_size: group size of `normalize="minibatch"`.
+        rng: source of its permutation; by default always the same one.
+
+    Returns:
+        Scores, (n,), in units of the target per unit of learning rate.
+
+    Raises:
+        ValueError: an unknown setting, a rollout that does not fit the policy, a target that is
+            no scalar, scores that are not finite.
+    """
+    target = Return() if target is None else target
+    _expect("method", method, METHODS)
+    _expect("score_loss", score_loss, ("policy", "full"))
+    _expect("normalize", normalize, ("minibatch", "rollout", "none"))
+    _check_fit(policy, rollout)
+
+    def losses(records: Rollout, advantage: Tensor) -> Callable[[nn.Module], Tensor]:
+        """Per-record loss, (n,), as a function of the policy."""
+
+        def of(p: nn.Module) -> Tensor:
+            if score_loss == "policy":
+                log_prob = p.log_prob(records.obs, records.action)  # type: ignore[operator]
+                return policy_loss(log_prob, records.logp, advantage, clip)
+            log_prob, value, entropy = p(records.obs, records.action)
+            return (
+                policy_loss(log_prob, records.logp, advantage, clip)
+                + vf_coef * (value - records.ret) ** 2
+                - ent_coef * entropy
+            )
+
+        return of
+
+    if trace is not None:
+        scores = _tracin(policy, rollout, target, trace, losses)
+    else:
+        _warn_if_stale(policy, rollout)
+        rng = np.random.default_rng(0) if rng is None else rng
+        advantage = normalized(rollout.advantage, normalize, batch_size, rng)
+        params = {k: x.detach() for k, x in policy.named_parameters()}
+        v = target_gradient(policy, params, rollout, target)
+        if method == "jvp":
+            scores = _jvp(policy, params, losses(rollout, advantage), v)
+        elif method == "ghost":
+            scores = ghost_scores(policy, losses(rollout, advantage), v)
+        else:
+            scores = _by_record(policy, params, rollout, advantage, losses, v, method)
+    if not scores.isfinite().all():
+        bad = int((~scores.isfinite()).nonzero()[0])
+        raise ValueError(f"scores: record {bad} has score {scores[bad]}, expected a finite number")
+    return scores
+
+
+def normalized(advantage: Tensor, how: str, batch_size: int, rng: np.random.Generator) -> Tensor:
+    """The record's advantage in the score, (n,); see `influence`."""
+    if how == "none":
+        return advantage
+    if how == "rollout":
+        return standardise(advantage)
+    order = torch.from_numpy(rng.permutation(len(advantage))).to(advantage.device)
+    out = torch.empty_like(advantage)
+    for group in order.split(batch_size):
+        out[group] = standardise(advantage[group])
+    return out
+
+
+class _Under(nn.Module):
+    """Lets `functional_call` evaluate any function of the policy under other parameters."""
+
+    def __init__(self, policy: nn.Module):
+        super().__init__()
+        self.policy = policy
+
+    def forward(self, function: Callable[..., Tensor], *args: Any) -> Tensor:
+        return function(self.policy, *args)
+
+
+def call(policy: nn.Module, params: Params, function: Callable[..., Tensor], *args: Any) -> Tensor:
+    """`function(policy, *args)` with the policy's parameters replaced by `params`."""
+    renamed = {f"policy.{name}": x for name, x in params.items()}
+    return functional_call(_Under(policy), renamed, (function, *args))
+
+
+def target_gradient(policy: nn.Module, params: Params, rollout: Rollout, target: Target) -> Params:
+    """V = grad f(params), by parameter; zero where the target does not depend on one.
+
+    Raises:
+        ValueError: the target is not a finite scalar, or depends on no parameter.
+    """
+    leaves = {k: x.detach().requires_grad_() for k, x in params.items()}
+    with torch.enable_grad():
+        value = call(policy, leaves, target, rollout)
+    if not isinstance(value, Tensor) or value.shape != () or not value.isfinite():
+        raise ValueError(f"target: {target!r} returned {value!r}, expected a finite scalar tensor")
+    if not value.requires_grad:
+        raise ValueError(f"target: {target!r} does not depend on the policy's parameters")
+    grads = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
+    filled = (torch.zeros_like(x) if g is None else g for x, g in zip(leaves.values(), grads))
+    return dict(zip(leaves, filled, strict=True))
+
+
+def _jvp(policy: nn.Module, params: Params, losses: Callable, v: Params) -> Tensor:
+    """-(d losses / d params) v, one forward-mode pass."""
+    return -jvp(lambda p: call(policy, p, losses), (params,), (v,))[1].detach()
+
+
+def _by_record(policy, params, rollout, advantage, losses, v, method) -> Tensor:
+    """Gradient of each record's loss, then the product with v."""
+
+    def loss_i(p: Params, record: Rollout, a: Tensor) -> Tensor:
+        return call(policy, p, losses(record, a)).sum()
+
+    if method == "loop":
+        scores = []
+        for i in range(len(rollout)):
+            leaves = {k: x.detach().requires_grad_() for k, x in params.items()}
+            with torch.enable_grad():
+                loss = loss_i(leaves, rollout[i], advantage[i : i + 1])
+            g = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
+            scores.append(-sum((x * y).sum() for x, y in zip(g, v.values()) if x is not None))
+        return torch.stack(scores) if scores else advantage.new_zeros(0)
+
+    names = ("obs", "action", "logp", "ret")
+
+    def gradient_i(a: Tensor, *fields: Tensor) -> Params:
+        record: Any = _OneRecord(*(x.unsqueeze(0) for x in fields))
+        return grad(loss_i)(params, record, a.unsqueeze(0))
+
+    if len(rollout) == 0:
+        return advantage.new_zeros(0)
+    grads = vmap(gradient_i)(advantage, *(getattr(rollout, name) for name in names))
+    return -torch.stack([(grads[k] * v[k]).flatten(1).sum(1) for k in v]).sum(0).detach()
+
+
+class _OneRecord:
+    """The fields the losses read, for vmap, which cannot carry a whole rollout."""
+
+    def __init__(self, obs: Tensor, action: Tensor, logp: Tensor, ret: Tensor):
+        self.obs, self.action, self.logp, self.ret = obs, action, logp, ret
+
+
+def _tracin(policy, rollout, target, trace: Trace, losses) -> Tensor:
+    scores = torch.zeros_like(rollout.advantage)
+    for params, index in zip(trace.params, trace.index, strict=True):
+        batch = rollout[index]
+        v = target_gradient(policy, params, rollout, target)
+        of = losses(batch, standardise(batch.advantage))
+        # index_add_, not +=: with equal_steps a record can stand twice in one minibatch
+        scores.index_add_(0, index, _jvp(policy, params, of, v) * trace.weight[index])
+    return scores
+
+
+def _check_fit(policy: nn.Module, rollout: Rollout) -> None:
+    if rollout.obs.shape[:1] != rollout.advantage.shape:
+        raise ValueError(
+            f"rollout: obs {tuple(rollout.obs.shape)} and advantage "
+            f"{tuple(rollout.advantage.shape)} disagree, expected (n, ...) and (n,)"
+        )
+    if not callable(getattr(policy, "log_prob", None)):
+        raise ValueError(f"policy: {type(policy).__name__} has no log_prob(obs, action)")
+    arch, spaces = getattr(policy, "arch", None), rollout.task.spaces
+    made = (spaces.obs_shape, spaces.action_kind, spaces.action_dim)
+    if arch is not None and made != (arch.obs_shape, arch.action_kind, arch.action_dim):
+        raise ValueError(
+            f"rollout: its records have observations, actions {made}, the policy expects "
+            f"{(arch.obs_shape, arch.action_kind, arch.action_dim)}: was it made by another policy?"
+        )
+
+
+def _warn_if_stale(policy: nn.Module, rollout: Rollout, tolerance: float = 1e-3) -> None:
+    """Scores at theta_k presume that the policy is the one that made the records: ratio is 1."""
+    if len(rollout) == 0:
+        return
+    with torch.no_grad():
+        now = policy.log_prob(rollout.obs, rollout.action)  # type: ignore[operator]
+    if now.shape != rollout.logp.shape:
+        raise ValueError(
+            f"policy: log_prob returned {tuple(now.shape)}, expected ({len(rollout)},)"
+        )
+    gap = float((now - rollout.logp).abs().max())
+    if not gap <= tolerance:
+        warnings.warn(
+            f"rollout: stale records, made by another policy than the one being scored (log-ratio "
+            f"up to {gap:.2g}, expected 0); collect again, or score before the update",
+            stacklevel=3,
+        )
+
+
+def _expect(name: str, value: object, choices: tuple) -> None:
+    if value not in choices:
+        raise ValueError(f"{name}: {value!r}, expected one of {choices}")

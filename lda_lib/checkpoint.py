@@ -1,0 +1,122 @@
+"""An agent on disk: one safetensors file with a small JSON in its header."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+
+from .config import PPOConfig
+from .files import CheckpointError, load_tensors, save_tensors
+from .policy import architecture_from, load_weights
+from .ppo import PPO, Keep
+from .step import OptState
+
+FORMAT = 1
+
+
+def save_agent(agent: PPO, path: str | os.PathLike) -> None:
+    """Write everything the agent's next round depends on, and its history.
+
+    Raises:
+        OSError: the file could not be written; an earlier checkpoint at `path` is intact.
+    """
+    collector = agent.collector
+    tensors = {f"policy.{k}": p for k, p in agent.policy.state_dict().items()}
+    tensors |= {f"m.{k}": p for k, p in agent.opt_state.m.items()}
+    tensors |= {f"v.{k}": p for k, p in agent.opt_state.v.items()}
+    tensors["t"] = agent.opt_state.t
+    tensors["obs"] = torch.from_numpy(collector.obs)
+    for e in range(agent.n_envs):
+        actions = collector.episode_in_progress(e).actions
+        tensors[f"actions.{e}"] = torch.from_numpy(actions)
+    task = agent.task
+    info = {
+        "kind": "agent",
+        "format": FORMAT,
+        "task": None if task.factory else task.name,
+        "task_name": task.name,
+        "arch": asdict(agent.policy.arch),
+        "config": asdict(agent.config),
+        "keep": describe_keep(agent.keep),
+        "seed": agent.seed,
+        "n_envs": agent.n_envs,
+        "round": agent.round,
+        "collected": agent.collected,
+        "optimizer_steps": agent.optimizer_steps,
+        "compiled": agent.compiled,
+        "counts": collector.counts,
+        "history": agent.rows,
+    }
+    save_tensors(path, tensors, info)
+
+
+def load_agent(path: str | os.PathLike, *, keep: Keep | None = None, task: Any = None) -> PPO:
+    """Read a checkpoint back; the run goes on bit for bit where the environment replays.
+
+    Args:
+        path: what `PPO.save` wrote.
+        keep: the filter of the run (a checkpoint holds its description, not its code).
+        task: the environment, where it is neither a task of the course nor a gymnasium id.
+
+    Raises:
+        FileNotFoundError: no such file.
+        CheckpointError: the file is damaged, foreign, of another format or another task's.
+    """
+    tensors, info = load_tensors(path, "agent")
+    try:
+        if info["format"] != FORMAT:
+            raise CheckpointError(f"path: {str(path)!r} has format {info['format']}, not {FORMAT}")
+        return _rebuild(tensors, info, path, keep, task)
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"path: {str(path)!r} lacks a part of an agent: {error}") from error
+
+
+def _rebuild(tensors: dict, info: dict, path: Any, keep: Keep | None, task: Any) -> PPO:
+    if task is None and info["task"] is None:
+        raise CheckpointError(
+            f"path: the agent in {str(path)!r} was trained in {info['task_name']!r}, which is no "
+            "gymnasium id; pass it as task="
+        )
+    if info["keep"] != describe_keep(keep):
+        warnings.warn(
+            f"keep: the agent in {str(path)!r} was trained with {info['keep']}, it goes on with "
+            f"{describe_keep(keep)}",
+            stacklevel=4,
+        )
+    config = PPOConfig(**info["config"])
+    agent = PPO(
+        info["task"] if task is None else task,
+        seed=info["seed"],
+        keep=keep,
+        n_envs=info["n_envs"],
+        **info["config"],
+    )
+    if agent.policy.arch != architecture_from(info["arch"]):
+        raise CheckpointError(
+            f"path: the agent in {str(path)!r} was built for {info['task_name']!r} with "
+            f"{info['arch']}; task {agent.task.name!r} needs {asdict(agent.policy.arch)}"
+        )
+
+    def part(prefix: str) -> dict[str, torch.Tensor]:
+        return {k.removeprefix(prefix): x for k, x in tensors.items() if k.startswith(prefix)}
+
+    load_weights(agent.policy, part("policy."), path)
+    agent.config = config
+    agent.opt_state = OptState(part("m."), part("v."), tensors["t"])
+    agent.round, agent.collected = info["round"], info["collected"]
+    agent.optimizer_steps, agent.compiled = info["optimizer_steps"], info["compiled"]
+    agent.rows = info["history"]
+    if not agent.task.shared:
+        actions = [tensors[f"actions.{e}"].numpy() for e in range(agent.n_envs)]
+        agent.collector.resume(info["counts"], actions, np.asarray(tensors["obs"]))
+    return agent
+
+
+def describe_keep(keep: Keep | None) -> str:
+    """A filter in words, to be compared on resuming."""
+    return "no filter" if keep is None else getattr(keep, "__name__", None) or repr(keep)

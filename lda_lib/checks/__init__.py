@@ -1,0 +1,1 @@
+"""What an exercise verifies: one function per exercise, `exNN_k`."""

@@ -1,0 +1,103 @@
+"""Settings of a PPO run, and the three presets that say how paper and released code part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+
+@dataclass(frozen=True)
+class PPOConfig:
+    """All settings of a run. Nothing that changes a result is set anywhere else.
+
+    Attributes:
+        n_steps: records per round, over all environments.
+        batch_size: records per minibatch.
+        epochs: passes over the kept records per round.
+        gamma: discount.
+        lam: GAE's lambda.
+        clip: PPO's epsilon.
+        vf_coef: weight of the squared error of the value.
+        ent_coef: weight of the entropy bonus.
+        optimizer: "sgd" or "adam".
+        lr: learning rate.
+        adam_eps: Adam's epsilon.
+        max_grad_norm: clip the gradient of each step to this norm; None leaves it alone.
+        drop_remainder: leave out an epoch's last, smaller minibatch.
+        critic: "kept": the value learns from the kept records only; "all": from every record.
+        equal_steps: cycle the kept records to as many minibatches as the full buffer makes.
+        restart: with a filter, begin every round with the same seed and fresh episodes.
+        compile: True, False, or "auto": compile the optimiser step when a run is long enough
+            to repay it. Results are bit-identical within one mode, not between the two.
+        threads: torch threads; None leaves torch's setting alone. Small networks want 1.
+    """
+
+    n_steps: int = 2048
+    batch_size: int = 64
+    epochs: int = 10
+    gamma: float = 0.99
+    lam: float = 0.95
+    clip: float = 0.2
+    vf_coef: float = 0.5
+    ent_coef: float = 0.0
+    optimizer: str = "sgd"
+    lr: float = 5e-3
+    adam_eps: float = 1e-5
+    max_grad_norm: float | None = None
+    drop_remainder: bool = True
+    critic: str = "kept"
+    equal_steps: bool = False
+    restart: bool = False
+    compile: bool | str = "auto"
+    threads: int | None = 1
+
+    def __post_init__(self) -> None:
+        for name in ("n_steps", "batch_size", "epochs"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name}: {value!r}, expected a whole number from 1")
+        for name in ("gamma", "lam"):
+            _expect(self, name, 0 <= getattr(self, name) <= 1, "a number from 0 to 1")
+        for name in ("lr", "clip", "adam_eps"):
+            _expect(self, name, getattr(self, name) > 0, "a number above 0")
+        norm_ok = self.max_grad_norm is None or self.max_grad_norm > 0
+        _expect(self, "max_grad_norm", norm_ok, "None or a number above 0")
+        for name, choices in _CHOICES.items():
+            _expect(self, name, getattr(self, name) in choices, f"one of {choices}")
+
+    @classmethod
+    def preset(cls, name: str = "paired", **settings: Any) -> PPOConfig:
+        """Settings by name, with `settings` replacing single ones.
+
+        "paired": the released arithmetic (no gradient clipping, remainder and critic as released),
+        both arms on the same random streams and episodes. "as_released": with the released
+        reseeding and resets of the filtered arm too. "as_written": with the paper's clipping.
+        PAPER section 4 lists where paper and code part.
+        """
+        if name not in PRESETS:
+            raise ValueError(f"preset: {name!r}, expected one of {tuple(PRESETS)}")
+        known = {f.name for f in fields(cls)}
+        if unknown := set(settings) - known:
+            raise TypeError(
+                f"settings: {sorted(unknown)} are not settings of PPO, expected some of "
+                f"{sorted(known)}"
+            )
+        return cls(**(PRESETS[name] | settings))
+
+
+_CHOICES: dict[str, tuple] = {
+    "optimizer": ("sgd", "adam"),
+    "critic": ("kept", "all"),
+    "compile": (True, False, "auto"),
+}
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "paired": {},
+    "as_released": {"restart": True},
+    "as_written": {"max_grad_norm": 0.5},
+}
+
+
+def _expect(config: PPOConfig, name: str, holds: bool, expected: str) -> None:
+    if not holds:
+        raise ValueError(f"{name}: {getattr(config, name)!r}, expected {expected}")

@@ -1,0 +1,247 @@
+"""Filters: who is kept. A filter is any callable of (agent, rollout).
+
+It returns a bool tensor (n,), True for records to learn from, or weights (n,) on their losses. From
+the agent it reaches the policy, the settings and a random generator; what it must remember it holds
+itself. Filters that score leave their last scores in `scores`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .attribution import influence
+from .rollout import Rollout
+from .targets import Target
+
+if TYPE_CHECKING:
+    from .ppo import PPO, Keep
+
+
+def _check_fraction(name: str, value: Any) -> None:
+    if not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise ValueError(f"{name}: {value!r}, expected a fraction from 0 to 1")
+
+
+def drop_lowest(values: Tensor, count: int, rng: np.random.Generator) -> Tensor:
+    """Keep all but the `count` lowest values; ties are broken at random.
+
+    Returns:
+        bool, (n,).
+    """
+    values = values.detach().cpu()
+    order = np.lexsort((rng.random(len(values)), values.numpy()))
+    keep = torch.ones(len(values), dtype=torch.bool)
+    keep[torch.from_numpy(order[:count])] = False
+    return keep
+
+
+@dataclass
+class IIF:
+    """Iterative influence-based filtering (paper section 5; PAPER section 3).
+
+    Scores the rollout once with the policy that made it and drops floor(drop * number of negative
+    scores) records, lowest first.
+
+    Attributes:
+        drop: p as a fraction of the records with negative score, 0 to 1.
+        target: what the scores are about; None is `Return()`.
+        settings: further arguments of `influence`, such as normalize="rollout".
+        scores: scores of the last rollout, (n,).
+    """
+
+    drop: float
+    target: Target | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    scores: Tensor | None = field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        _check_fraction("drop", self.drop)
+
+    def __call__(self, agent: PPO, rollout: Rollout) -> Tensor:
+        """Score and choose, (n,) bool."""
+        self.scores = agent_scores(agent, rollout, self.target, **self.settings)
+        count = math.floor(self.drop * int((self.scores < 0).sum()))
+        return drop_lowest(self.scores, count, agent.rng("ties"))
+
+
+def agent_scores(
+    agent: PPO, rollout: Rollout, target: Target | None = None, **settings: Any
+) -> Tensor:
+    """`influence` with the agent's own settings and random stream."""
+    config = agent.config
+    own: dict[str, Any] = {
+        "clip": config.clip,
+        "vf_coef": config.vf_coef,
+        "ent_coef": config.ent_coef,
+        "batch_size": config.batch_size,
+        "rng": agent.rng("score"),
+    }
+    return influence(agent.policy, rollout, target, **(own | settings))
+
+
+@dataclass
+class RandomDrop:
+    """Drop records at random: the control that every filter needs.
+
+    Attributes:
+        like: a filter; as many records are dropped as it would drop.
+        drop: or a fraction of all records (the released code's control).
+    """
+
+    like: Keep | None = None
+    drop: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_like_or_drop(self.like, self.drop)
+
+    def __call__(self, agent: PPO, rollout: Rollout) -> Tensor:
+        """Choose, (n,) bool."""
+        n = len(rollout)
+        count = _count(self.like, self.drop, agent, rollout, n)
+        return drop_lowest(torch.zeros(n), count, agent.rng("random drop"))
+
+
+@dataclass
+class LowestAdvantage:
+    """Drop the records with the lowest estimated advantage.
+
+    Attributes:
+        like: a filter; as many records are dropped as it would drop.
+        drop: or a fraction of the records with a negative advantage.
+    """
+
+    like: Keep | None = None
+    drop: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_like_or_drop(self.like, self.drop)
+
+    def __call__(self, agent: PPO, rollout: Rollout) -> Tensor:
+        """Choose, (n,) bool."""
+        negative = int((rollout.advantage < 0).sum())
+        count = _count(self.like, self.drop, agent, rollout, negative)
+        return drop_lowest(rollout.advantage, count, agent.rng("ties"))
+
+
+@dataclass
+class AdvantageHeuristic:
+    """Drop records whose advantage estimate has the wrong sign (PAPER section 3, rules 1 and 2).
+
+    A Monte Carlo advantage A_mc(s, a) comes from repeated visits in the buffer: mean return after
+    (s, a) minus mean return after s. Among the records with sign(A_mc) != sign(A_hat), the share
+    `drop` with the largest |A_mc - A_hat| (rule 1) or smallest A_mc * A_hat (rule 2) is dropped.
+    Where no state repeats, A_mc is 0 everywhere and nothing is dropped.
+
+    Attributes:
+        drop: fraction of the wrong-signed records, 0 to 1.
+        rule: 1 or 2.
+    """
+
+    drop: float
+    rule: int = 1
+
+    def __post_init__(self) -> None:
+        _check_fraction("drop", self.drop)
+        if self.rule not in (1, 2):
+            raise ValueError(f"rule: {self.rule!r}, expected 1 or 2")
+
+    def __call__(self, agent: PPO, rollout: Rollout) -> Tensor:
+        """Choose, (n,) bool."""
+        a_mc = monte_carlo_advantage(rollout, agent.config.gamma, agent.config.lam)
+        a_hat = rollout.advantage.cpu()
+        wrong = a_mc * a_hat < 0
+        badness = -(a_mc - a_hat).abs() if self.rule == 1 else a_mc * a_hat
+        values = torch.where(wrong, badness, torch.full_like(badness, torch.inf))
+        return drop_lowest(values, math.floor(self.drop * int(wrong.sum())), agent.rng("ties"))
+
+
+def monte_carlo_advantage(rollout: Rollout, gamma: float, lam: float) -> Tensor:
+    """A_mc(s, a) from repeated visits in the buffer, (n,).
+
+    Discounted returns run to the end of the episode; an episode that the buffer or a time limit
+    cuts goes on with the critic's value.
+    """
+    returns = _returns_to_go(rollout, gamma, lam)
+    state = _groups(rollout.obs.flatten(1))
+    pair = _groups(torch.cat([rollout.obs.flatten(1), rollout.action.reshape(len(returns), -1)], 1))
+    return torch.from_numpy(_group_mean(returns, pair) - _group_mean(returns, state)).float()
+
+
+def _returns_to_go(rollout: Rollout, gamma: float, lam: float) -> np.ndarray:
+    """Discounted return after each record: V(s_t) + sum over k of gamma^k delta_{t+k}."""
+    total = td_error(rollout, gamma, lam)
+    goes_on = _same_episode(rollout)
+    for t in range(len(total) - 2, -1, -1):
+        total[t] += gamma * goes_on[t] * total[t + 1]
+    return total + rollout.value.double().cpu().numpy()
+
+
+def _groups(rows: Tensor) -> np.ndarray:
+    return np.unique(rows.cpu().numpy(), axis=0, return_inverse=True)[1].ravel()
+
+
+def _group_mean(values: np.ndarray, group: np.ndarray) -> np.ndarray:
+    return (np.bincount(group, values) / np.bincount(group))[group]
+
+
+@dataclass
+class TDError:
+    """Draw n records with replacement, favouring large TD errors (PAPER section 3).
+
+    The probability of a record is proportional to (1 / rank of |delta|)^alpha; its weight is the
+    number of times it was drawn. |delta| is the one-step TD error.
+
+    Attributes:
+        alpha: 0 draws uniformly.
+    """
+
+    alpha: float = 0.6
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.alpha, int | float) or self.alpha < 0:
+            raise ValueError(f"alpha: {self.alpha!r}, expected a number from 0")
+
+    def __call__(self, agent: PPO, rollout: Rollout) -> Tensor:
+        """Weights, (n,) float."""
+        n, rng = len(rollout), agent.rng("td error")
+        error = td_error(rollout, agent.config.gamma, agent.config.lam)
+        order = np.lexsort((rng.random(n), -np.abs(error)))
+        rank = np.empty(n)
+        rank[order] = np.arange(1, n + 1)
+        p = rank**-self.alpha
+        return torch.from_numpy(np.bincount(rng.choice(n, n, p=p / p.sum()), minlength=n)).float()
+
+
+def td_error(rollout: Rollout, gamma: float, lam: float) -> np.ndarray:
+    """delta_t = A_t - gamma lam A_{t+1} within an episode, (n,): what GAE sums."""
+    advantage = rollout.advantage.double().cpu().numpy()
+    following = np.append(_same_episode(rollout) * advantage[1:], 0.0)
+    return advantage - gamma * lam * following
+
+
+def _same_episode(rollout: Rollout) -> np.ndarray:
+    """Whether a record and the next belong to one episode, (n - 1,)."""
+    return (rollout.episode[1:] == rollout.episode[:-1]).cpu().numpy()
+
+
+def _check_like_or_drop(like: Any, drop: Any) -> None:
+    if (like is None) == (drop is None):
+        raise ValueError(f"like, drop: {like!r}, {drop!r}, expected exactly one of the two")
+    if drop is not None:
+        _check_fraction("drop", drop)
+    elif not callable(like):
+        raise ValueError(f"like: {like!r}, expected a filter")
+
+
+def _count(like: Keep | None, drop: float | None, agent: PPO, rollout: Rollout, base: int) -> int:
+    """Records to drop: as many as `like` would, or a share of `base`."""
+    if like is None:
+        assert drop is not None
+        return math.floor(drop * base)
+    return int((torch.as_tensor(like(agent, rollout)) <= 0).sum())

@@ -1,0 +1,88 @@
+"""Ghost products: per-record gradient products without per-record gradients.
+
+For a layer out = W x + b the gradient of record i's loss is delta_i x_i^T, so its product with a
+direction V of W's shape is delta_i^T V x_i: only the layer's input and output gradient are needed
+(In-Run Data Shapley, Wang et al. 2024).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from .policy import StateIndependentLogStd
+
+
+def ghost_scores(
+    policy: nn.Module, losses: Callable[[nn.Module], Tensor], v: dict[str, Tensor]
+) -> Tensor:
+    """Scores, (n,): minus the product of each record's loss gradient with `v`.
+
+    Raises:
+        ValueError: the policy has parameters in a layer of another kind, or uses a layer twice.
+    """
+    layers = {
+        name: module
+        for name, module in policy.named_modules()
+        if any(True for _ in module.parameters(recurse=False))
+    }
+    for name, module in layers.items():
+        if not isinstance(module, nn.Linear | nn.Conv2d | StateIndependentLogStd):
+            raise ValueError(
+                f"policy: layer {name!r} is a {type(module).__name__}, which method='ghost' does "
+                "not know (Linear, Conv2d, the Gaussian head); use method='jvp'"
+            )
+    seen: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def remember(name: str) -> Callable:
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            if name in seen:
+                raise ValueError(f"policy: layer {name!r} is used twice; use method='jvp'")
+            seen[name] = (inputs[0].detach(), output)
+
+        return hook
+
+    hooks = [module.register_forward_hook(remember(name)) for name, module in layers.items()]
+    try:
+        with torch.enable_grad():
+            total = losses(policy)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if len(total) == 0:
+        return total.detach()
+    outputs = [output for _, output in seen.values()]
+    deltas = torch.autograd.grad(total.sum(), outputs, allow_unused=True)
+    scores = torch.zeros_like(total)
+    for (name, (x, _)), delta in zip(seen.items(), deltas, strict=True):
+        if delta is not None:
+            scores -= _product(layers[name], x, delta, _directions(name, v))
+    return scores.detach()
+
+
+def _directions(name: str, v: dict[str, Tensor]) -> dict[str, Tensor]:
+    prefix = f"{name}." if name else ""
+    return {
+        k.removeprefix(prefix): x
+        for k, x in v.items()
+        if k.startswith(prefix) and "." not in k.removeprefix(prefix)
+    }
+
+
+def _product(module: nn.Module, x: Tensor, delta: Tensor, v: dict[str, Tensor]) -> Tensor:
+    """< gradient of record i, v > for one layer, (n,)."""
+    if isinstance(module, nn.Linear):
+        product = (torch.nn.functional.linear(x, v["weight"]) * delta).flatten(1).sum(1)
+    elif isinstance(module, nn.Conv2d):
+        along = torch.nn.functional.conv2d(
+            x, v["weight"], None, module.stride, module.padding, module.dilation, module.groups
+        )
+        product = (along * delta).flatten(1).sum(1)
+    else:
+        return (delta * v["log_std"]).sum(1)
+    if "bias" in v:
+        shape = (1, -1) + (1,) * (delta.ndim - 2)
+        product = product + (delta * v["bias"].reshape(shape)).flatten(1).sum(1)
+    return product

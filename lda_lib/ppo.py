@@ -1,0 +1,341 @@
+"""PPO in three lines a round: collect, keep, update."""
+
+from __future__ import annotations
+
+import shutil
+import time
+import warnings
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from .collect import Collector
+from .config import PPOConfig
+from .exact import action_probs, exact_return, finite_model
+from .policy import ActorCritic, Architecture, draw_noise, make_actor
+from .progress import progress as progress_bar
+from .rollout import Rollout
+from .step import STATISTICS, OptState, Params, Records, make_step, minibatches
+from .tasks import Task, make_task
+
+Keep = Callable[["PPO", Rollout], "Tensor | np.ndarray"]
+Callback = Callable[["PPO", Rollout, "Tensor | None", "Tensor | None"], None]
+
+EVALUATION_SEED = 1_000_000_000
+COMPILE_FROM_ROUNDS = 40  # shorter runs end before compilation has paid for itself
+
+
+class Evaluation(NamedTuple):
+    """Undiscounted return of an episode: mean, standard error, episodes; exact where n is 0."""
+
+    mean: float
+    se: float
+    n: int
+
+    @property
+    def exact(self) -> bool:
+        """The mean was computed from the task's model, not sampled."""
+        return self.n == 0
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What happened in one update, step by step: the input of TracIn."""
+
+    params: list[Params]  # before each step
+    state: list[OptState]  # before each step
+    index: list[Tensor]  # (b,) records of each step's minibatch
+    weight: Tensor  # (n,)
+    statistics: Tensor  # (steps, 5)
+
+
+class PPO:
+    """A PPO agent whose rounds are open to inspection and filtering.
+
+    Args:
+        task: a name from `lda_lib.TASKS`, a gymnasium id, an environment, or a function that makes
+            one.
+        seed: governs everything random: weights, episodes, actions, minibatches, filters.
+        keep: filter, a callable of (agent, rollout) that returns a bool (n,) or weights (n,).
+        preset: name of the settings to begin with, see `PPOConfig.preset`.
+        device: where the networks live.
+        n_envs: environments lived in side by side.
+        **settings: single settings of `PPOConfig`, such as `lr=1e-3`. Learning rate and optimiser
+            default to the task's.
+
+    Attributes:
+        policy: the networks.
+        config: all settings.
+        round: updates made so far.
+        scores: scores of the filter's last call, or None.
+    """
+
+    def __init__(
+        self,
+        task: str | Task | gym.Env | Callable[[], gym.Env],
+        *,
+        seed: int = 0,
+        keep: Keep | None = None,
+        preset: str = "paired",
+        device: str | torch.device = "cpu",
+        n_envs: int = 1,
+        **settings: Any,
+    ):
+        self.task = make_task(task)
+        defaults = {"lr": self.task.lr, "optimizer": self.task.optimizer}
+        self.config = PPOConfig.preset(preset, **(defaults | settings))
+        if not isinstance(seed, int) or seed < 0:
+            raise ValueError(f"seed: {seed!r}, expected a whole number from 0")
+        if self.config.n_steps % n_envs:
+            raise ValueError(f"n_envs: {n_envs} does not divide n_steps {self.config.n_steps}")
+        if self.config.threads is not None:
+            torch.set_num_threads(self.config.threads)
+        self.seed, self.keep, self.n_envs = seed, keep, n_envs
+        self.round = self.collected = self.optimizer_steps = 0
+        self.compiled = self.config.compile is True
+        self.model = finite_model(self.task)
+        self.policy = ActorCritic(Architecture.of(self.task.spaces), self._generator("weights"))
+        self.policy.to(device)
+        self.opt_state = OptState.zeros(dict(self.policy.named_parameters()), self.config.optimizer)
+        self.collector = self._new_collector()
+        self.rows: list[dict[str, Any]] = []
+
+    def _new_collector(self) -> Collector:
+        state_of = self.model.state_of if self.model else None
+        return Collector(self.task, self.n_envs, self.seed, state_of)
+
+    @property
+    def _restarts(self) -> bool:
+        return self.config.restart and self.keep is not None
+
+    def rng(self, purpose: str, count: int | None = None) -> np.random.Generator:
+        """A generator for one purpose in this round; asked for again, it starts again.
+
+        Streams depend on the seed, the purpose and the round alone, so arms of a comparison that
+        differ in their filter still share them.
+        """
+        count = self.round if count is None else count
+        key = (self.seed, zlib.crc32(purpose.encode()), 0 if self._restarts else count)
+        return np.random.default_rng(np.random.SeedSequence(key))
+
+    def _generator(self, purpose: str) -> torch.Generator:
+        return torch.Generator().manual_seed(int(self.rng(purpose).integers(2**63)))
+
+    def collect(self) -> Rollout:
+        """Make a rollout of `config.n_steps` records. The parameters do not change."""
+        if self._restarts:
+            self.collector = self._new_collector()
+        size = (self.config.n_steps // self.n_envs, self.n_envs)
+        noise = draw_noise(self.policy, self.rng("actions", self.collected), size)
+        rollout = self.collector.collect(self.policy, noise, self.config.gamma, self.config.lam)
+        self.collected += 1
+        return rollout
+
+    def update(
+        self, rollout: Rollout, keep: Tensor | np.ndarray | None = None, *, trace: bool = False
+    ) -> Trace | pd.Series:
+        """Run PPO on the kept records of a rollout.
+
+        Args:
+            rollout: the records.
+            keep: bool (n,) or weights (n,) on the records' losses (weight 0 drops); None keeps all.
+            trace: return parameters, indices and optimiser state of every step.
+
+        Returns:
+            A `Trace`, or the update's mean statistics.
+
+        Raises:
+            ValueError: `keep` has the wrong shape or values, or drops everything.
+            FloatingPointError: the loss or the parameters are no longer finite; the agent keeps
+                the parameters it had.
+        """
+        weight = check_keep(keep, len(rollout)).to(rollout.reward)
+        records = Records(
+            rollout.obs, rollout.action, rollout.logp, rollout.advantage, rollout.ret, weight
+        )
+        step = make_step(self.policy.arch, self.config, self.compiled)
+        eager = make_step(self.policy.arch, self.config, False)
+        params = {k: p.detach().clone() for k, p in self.policy.named_parameters()}
+        state, lr = self.opt_state, torch.tensor(self.config.lr)
+        before: list[tuple[Params, OptState, Tensor]] = []
+        statistics = []
+        kept = (weight > 0).cpu().numpy()
+        with torch.no_grad():
+            for index, critic in minibatches(kept, self.config, self.rng("minibatches")):
+                run = step if len(index) == self.config.batch_size else eager
+                where = torch.from_numpy(index).to(rollout.obs.device)
+                whose = None if critic is None else torch.from_numpy(critic).to(where)
+                if trace:
+                    before.append((params, state, where))
+                params, state, numbers = run(params, state, records, where, whose, lr)
+                statistics.append(numbers)
+            numbers = torch.stack(statistics).cpu()
+            if not all(p.isfinite().all() for p in (numbers, *params.values())):
+                raise FloatingPointError(
+                    f"update: loss or parameters became infinite or nan in round {self.round + 1}; "
+                    f"expected finite numbers (lr is {self.config.lr})"
+                )
+            self.policy.load_state_dict(params)
+        self.opt_state = state
+        self.round += 1
+        self.optimizer_steps += len(statistics)
+        if trace:
+            all_params, states, indices = (list(x) for x in zip(*before, strict=True))
+            return Trace(all_params, states, indices, weight, numbers)
+        return pd.Series(numbers.mean(0).numpy(), index=STATISTICS)
+
+    def learn(
+        self,
+        rounds: int,
+        *,
+        episodes: int = 20,
+        evaluate_every: int = 1,
+        callback: Callback | None = None,
+        progress: bool = True,
+        save: Any = None,
+    ) -> pd.DataFrame:
+        """Collect, filter, update, evaluate, `rounds` times.
+
+        Args:
+            rounds: how many rounds to add.
+            episodes: episodes of each evaluation; 0 for none. Unused where returns are exact.
+            evaluate_every: evaluate after every so many rounds, and after the last.
+            callback: called each round with (agent, rollout, scores, keep), after the update.
+            progress: show a progress bar.
+            save: path of a checkpoint written after every round.
+
+        Returns:
+            The history of the whole run, one tidy row per round.
+        """
+        if not isinstance(rounds, int) or rounds < 0:
+            raise ValueError(f"rounds: {rounds!r}, expected a whole number from 0")
+        if self.config.compile == "auto" and not self.compiled:
+            self.compiled = rounds >= COMPILE_FROM_ROUNDS and _can_compile(self.policy)
+        bar: Iterable[int] = range(rounds)
+        for i in progress_bar(bar, self.task.name, rounds) if progress else bar:
+            clock = [time.perf_counter()]
+            rollout = self.collect()
+            clock.append(time.perf_counter())
+            keep = None if self.keep is None else check_keep(self.keep(self, rollout), len(rollout))
+            clock.append(time.perf_counter())
+            statistics = self.update(rollout, keep)
+            assert isinstance(statistics, pd.Series)
+            clock.append(time.perf_counter())
+            due = self.round % evaluate_every == 0 or i == rounds - 1
+            result = self.evaluate(episodes) if due and (episodes or self.model) else _UNKNOWN
+            clock.append(time.perf_counter())
+            collect, score, update, evaluate = np.diff(clock)
+            kept = len(rollout) if keep is None else int((keep > 0).sum())
+            self.rows.append(
+                {
+                    "round": self.round,
+                    "return_mean": result.mean,
+                    "return_se": result.se,
+                    "steps": self.collected * self.config.n_steps,
+                    "optimizer_steps": self.optimizer_steps,
+                    "kept": kept,
+                    **{str(name): float(x) for name, x in statistics.items()},
+                    "seconds": float(collect + score + update),
+                    "seconds_collect": float(collect),
+                    "seconds_score": float(score),
+                    "seconds_update": float(update),
+                    "seconds_evaluate": float(evaluate),
+                }
+            )
+            if save is not None:
+                self.save(save)
+            if callback is not None:
+                callback(self, rollout, getattr(self.keep, "scores", None), keep)
+        return self.history
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """One row per round of `learn`, returns measured after the round's update."""
+        return pd.DataFrame(self.rows)
+
+    def evaluate(self, episodes: int = 100) -> Evaluation:
+        """Expected undiscounted return of the stochastic policy.
+
+        Exact where the task has a finite model. Elsewhere the mean over episodes whose seeds are
+        the same for every agent, with its standard error.
+        """
+        if self.model is not None:
+            with torch.no_grad():
+                return Evaluation(
+                    float(exact_return(action_probs(self.policy, self.model), self.model)), 0.0, 0
+                )
+        if not isinstance(episodes, int) or episodes < 1:
+            raise ValueError(f"episodes: {episodes!r}, expected a whole number from 1")
+        env, act = self.task.make(), make_actor(self.policy)
+        returns = np.array([self._live(env, act, i) for i in range(episodes)])
+        if self.task.shared:
+            self.collector.begin_anew()
+        else:
+            env.close()
+        se = returns.std(ddof=1) / np.sqrt(episodes) if episodes > 1 else float("nan")
+        return Evaluation(float(returns.mean()), float(se), episodes)
+
+    def _live(self, env: gym.Env, act: Callable, number: int) -> float:
+        rng = np.random.default_rng((EVALUATION_SEED, number))
+        obs, _ = env.reset(seed=EVALUATION_SEED + number)
+        total, over = 0.0, False
+        while not over:
+            action = act(self.task.encode(obs)[None], draw_noise(self.policy, rng, (1,)))[0]
+            obs, reward, terminated, truncated, _ = env.step(self.task.decode(action))
+            total, over = total + float(reward), terminated or truncated
+        return total
+
+    def save(self, path: Any) -> None:
+        """Write a checkpoint from which `PPO.load` goes on bit for bit."""
+        from .checkpoint import save_agent
+
+        save_agent(self, path)
+
+    @classmethod
+    def load(cls, path: Any, *, keep: Keep | None = None, task: Any = None) -> PPO:
+        """Read a checkpoint; see `lda_lib.checkpoint.load_agent`."""
+        from .checkpoint import load_agent
+
+        return load_agent(path, keep=keep, task=task)
+
+
+_UNKNOWN = Evaluation(float("nan"), float("nan"), 0)
+
+
+def _can_compile(policy: ActorCritic) -> bool:
+    if next(policy.parameters()).device.type != "cpu":
+        return False
+    if shutil.which("g++") or shutil.which("clang++"):
+        return True
+    warnings.warn("compile: no C++ compiler found, the run goes on uncompiled", stacklevel=3)
+    return False
+
+
+def check_keep(keep: Tensor | np.ndarray | None, n: int) -> Tensor:
+    """Check what a filter returned.
+
+    Returns:
+        bool or float tensor (n,); all True for None.
+
+    Raises:
+        ValueError: wrong shape or kind, a negative or non-finite weight, or nothing left.
+    """
+    if keep is None:
+        return torch.ones(n, dtype=torch.bool)
+    keep = torch.as_tensor(keep)
+    if keep.shape != (n,):
+        raise ValueError(f"keep: shape {tuple(keep.shape)}, expected ({n},)")
+    if keep.dtype != torch.bool and not keep.is_floating_point():
+        raise ValueError(f"keep: dtype {keep.dtype}, expected bool or float weights")
+    if keep.is_floating_point() and not (keep.isfinite().all() and (keep >= 0).all()):
+        raise ValueError("keep: a weight is negative or not finite, expected weights from 0")
+    if not keep.any():
+        raise ValueError("keep: every record is dropped, expected at least one to learn from")
+    return keep

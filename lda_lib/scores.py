@@ -1,0 +1,69 @@
+"""Scores as tables: of one rollout, and of a whole run's records for its final behaviour."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pandas as pd
+from torch import Tensor, nn
+
+from .attribution import influence
+from .ppo import Trace
+from .rollout import Rollout
+from .targets import Target
+
+
+def score_table(rollout: Rollout, scores: Tensor, order: str = "score") -> pd.DataFrame:
+    """Records with their scores: index, score, episode, t, observation, action, advantage, ...
+
+    Args:
+        rollout: n records.
+        scores: (n,).
+        order: "score": from the highest to the lowest. "extremes": by absolute value, so that the
+            highest and the lowest come first. "index": as collected.
+    """
+    if scores.shape != (len(rollout),):
+        raise ValueError(f"scores: shape {tuple(scores.shape)}, expected ({len(rollout)},)")
+    table = rollout.table(score=scores).reset_index()
+    if order == "index":
+        return table
+    if order == "score":
+        return table.sort_values("score", ascending=False, kind="stable", ignore_index=True)
+    if order == "extremes":
+        by = table["score"].abs()
+        return table.loc[by.sort_values(ascending=False, kind="stable").index].reset_index(
+            drop=True
+        )
+    raise ValueError(f"order: {order!r}, expected 'score', 'extremes' or 'index'")
+
+
+def influence_history(
+    policy: nn.Module, rounds: Iterable[tuple[Rollout, Trace]], target: Target, **settings
+) -> pd.DataFrame:
+    """Which records of all rounds taught the final behaviour? TracIn summed over a whole run.
+
+    Every record is scored for the same target at the parameters of its own round's steps; the
+    parameters change along the run, the question does not. Later data that the record's learning
+    changed is not followed (paper section 3: the local view). `table.groupby(...).score.sum()`
+    then answers for states, actions or rounds, and `table.score.sum()` for the whole run: with
+    unclipped SGD it is, times lr / batch size, the first-order change of the target.
+
+    Args:
+        policy: the network (its architecture; parameters come from the traces).
+        rounds: per round, the rollout and the trace that `agent.update(..., trace=True)` returned.
+        target: such as `Action(obs, action)`, or `Return(reference=some_rollout)`; a target that
+            looks at the rollout being scored asks another question each round.
+        settings: further arguments of `influence`.
+
+    Returns:
+        One row per record: round (from 1), index, score, and the record's own columns.
+    """
+    tables = []
+    for number, (rollout, trace) in enumerate(rounds, 1):
+        scores = influence(policy, rollout, target, trace=trace, **settings)
+        table = score_table(rollout, scores, order="index")
+        table.insert(0, "round", number)
+        tables.append(table)
+    if not tables:
+        raise ValueError("rounds: empty, expected at least one (rollout, trace)")
+    return pd.concat(tables, ignore_index=True)

@@ -1,0 +1,265 @@
+"""The environments of the course, with the settings the paper gives them.
+
+A task is a recipe: it makes fresh, independent environment objects and says how their observations
+and actions look to a policy. Everything random about an episode comes from the seed of its reset,
+so an episode can be replayed anywhere from (seed, actions).
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+
+class FreshWorld(gym.Wrapper):
+    """Give BipedalWalker a new Box2D world at each reset.
+
+    The world that the environment reuses keeps its solver's warm start from one episode to the
+    next, so that a reset with the same seed starts a slightly different episode. With a new world
+    every episode replays exactly from its seed, as LunarLander's already do.
+    """
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None):
+        """Reset the environment in a new world."""
+        import Box2D
+
+        walker: Any = self.env.unwrapped
+        walker._destroy()
+        walker.world = Box2D.b2World()
+        return self.env.reset(seed=seed, options=options)
+
+
+def _image_only(env: gym.Env) -> gym.Env:
+    from minigrid.wrappers import ImgObsWrapper
+
+    return ImgObsWrapper(env)
+
+
+@dataclass(frozen=True)
+class Spaces:
+    """What a policy sees of a task and what it answers.
+
+    Attributes:
+        obs_kind: "onehot" (Discrete), "vector" (Box, flattened) or "image" (uint8 Box, scaled).
+        obs_shape: shape of one encoded observation, (d,) or (channels, height, width).
+        action_kind: "discrete" or "box".
+        action_dim: number of actions (discrete) or of action components (box).
+    """
+
+    obs_kind: str
+    obs_shape: tuple[int, ...]
+    action_kind: str
+    action_dim: int
+
+
+@dataclass(frozen=True)
+class Task:
+    """An environment recipe and the paper's settings for it (PAPER section 3, table of settings).
+
+    Attributes:
+        name: what the course calls it.
+        env_id: gymnasium id, or None where a factory makes the environment.
+        kwargs: keyword arguments of `gymnasium.make`.
+        module: package to import first, so that gymnasium knows the id.
+        wrap: wrapper applied to the environment.
+        factory: makes the environment where there is no id.
+        shared: the factory returns one and the same object each time.
+        rounds: rounds of the paper's figure for this task.
+        drop: the paper's p as a fraction (IIF drops this share of the negative records).
+        optimizer: "sgd" or "adam".
+        lr: learning rate.
+    """
+
+    name: str
+    env_id: str | None = None
+    kwargs: dict[str, Any] = field(default_factory=dict, hash=False)
+    module: str | None = None
+    wrap: Callable[[gym.Env], gym.Env] | None = None
+    factory: Callable[[], gym.Env] | None = None
+    shared: bool = False
+    rounds: int = 20
+    drop: float = 0.5
+    optimizer: str = "adam"
+    lr: float = 3e-4
+
+    def make(self, **kwargs: Any) -> gym.Env:
+        """Return a new environment; `kwargs` (such as `render_mode`) add to the task's own."""
+        if self.module:
+            module = importlib.import_module(self.module)
+            if self.env_id not in gym.registry:
+                gym.register_envs(module)
+        if self.factory:
+            return self.factory()
+        assert self.env_id is not None
+        options = {"disable_env_checker": True, **self.kwargs, **kwargs}
+        try:
+            env = gym.make(self.env_id, **options)
+        except gym.error.Error as error:
+            raise ValueError(
+                f"task: {self.name!r} is neither a task of the course ({', '.join(TASKS)}) nor an "
+                f"environment that gymnasium can make ({error})"
+            ) from error
+        return self.wrap(env) if self.wrap else env
+
+    @cached_property
+    def spaces(self) -> Spaces:
+        """Shapes and kinds of this task's observations and actions."""
+        env = self.make()
+        try:
+            return describe(env)
+        finally:
+            if self.factory is None:
+                env.close()
+
+    @cached_property
+    def action_space(self) -> gym.Space:
+        """The environment's own action space."""
+        return self.make().action_space
+
+    @cached_property
+    def encode(self) -> Callable[[Any], np.ndarray]:
+        """Function from the environment's observation to the policy's, float32 of `obs_shape`."""
+        return encoder(self.make().observation_space)
+
+    @cached_property
+    def decode(self) -> Callable[[Any], Any]:
+        """Function from the policy's action to the one the environment takes."""
+        return action_decoder(self.action_space)
+
+
+def describe(env: gym.Env) -> Spaces:
+    """Shapes and kinds of an environment's observations and actions.
+
+    Raises:
+        ValueError: a space other than Discrete or Box (observations, actions).
+    """
+    obs, action = env.observation_space, env.action_space
+    if isinstance(obs, gym.spaces.Discrete):
+        kind, shape = "onehot", (int(obs.n),)
+    elif isinstance(obs, gym.spaces.Box):
+        kind = "image" if _is_image(obs) else "vector"
+        shape = tuple(encoder(obs)(np.zeros(obs.shape, obs.dtype)).shape)
+    else:
+        raise ValueError(f"observation_space: {obs} is not supported, expected Discrete or Box")
+    if isinstance(action, gym.spaces.Discrete):
+        return Spaces(kind, shape, "discrete", int(action.n))
+    if isinstance(action, gym.spaces.Box) and np.issubdtype(action.dtype, np.floating):
+        return Spaces(kind, shape, "box", int(np.prod(action.shape)))
+    raise ValueError(f"action_space: {action} is not supported, expected Discrete or float Box")
+
+
+def _is_image(space: gym.spaces.Box) -> bool:
+    return space.dtype == np.uint8 and len(space.shape) in (2, 3)
+
+
+def encoder(space: gym.Space) -> Callable[[Any], np.ndarray]:
+    """Observation encoding: one-hot, flattened float32, or channels-first pixels divided by 255."""
+    if isinstance(space, gym.spaces.Discrete):
+        table, start = np.eye(int(space.n), dtype=np.float32), int(space.start)
+        return lambda obs: table[obs - start]
+    shape = space.shape
+    assert shape is not None
+
+    def checked(obs: Any) -> np.ndarray:
+        obs = np.asarray(obs)
+        if obs.shape != shape:
+            raise ValueError(
+                f"observation: the environment returned shape {obs.shape}, "
+                f"its observation_space says {shape}"
+            )
+        return obs
+
+    if not (isinstance(space, gym.spaces.Box) and _is_image(space)):
+        return lambda obs: checked(obs).astype(np.float32).ravel()
+    if len(shape) == 2:
+        return lambda obs: (checked(obs)[None] / 255.0).astype(np.float32)
+    if shape[0] == min(shape):  # channels already first
+        return lambda obs: (checked(obs) / 255.0).astype(np.float32)
+    return lambda obs: np.ascontiguousarray(checked(obs).transpose(2, 0, 1) / 255.0, np.float32)
+
+
+def action_decoder(space: gym.Space) -> Callable[[Any], Any]:
+    """Policy action to environment action: an int, or an array clipped to the bounds of the Box."""
+    if isinstance(space, gym.spaces.Discrete):
+        start = int(space.start)
+        return lambda action: int(action) + start
+    assert isinstance(space, gym.spaces.Box)
+    low, high, shape, dtype = space.low, space.high, space.shape, space.dtype
+    return lambda action: np.clip(np.reshape(action, shape), low, high).astype(dtype)
+
+
+_SGD: dict[str, Any] = {"optimizer": "sgd", "lr": 5e-3}
+_LAKE = {"is_slippery": False, "map_name": "4x4"}
+_ICE4 = {"is_slippery": True, "map_name": "4x4"}
+_ICE8 = {"is_slippery": True, "map_name": "8x8"}
+_HIGHWAY = {"config": {"vehicles_count": 10}}
+
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        Task("FrozenLake", "FrozenLake-v1", _LAKE, rounds=30, **_SGD),
+        Task("Acrobot", "Acrobot-v1", rounds=20, **_SGD),
+        Task(
+            "MiniGrid",
+            "MiniGrid-Empty-8x8-v0",
+            module="minigrid",
+            wrap=_image_only,
+            rounds=40,
+            drop=0.125,
+            **_SGD,
+        ),
+        Task("Highway", "highway-v0", _HIGHWAY, module="highway_env", rounds=25, **_SGD),
+        Task("LunarLander", "LunarLander-v3", rounds=100, drop=0.125, **_SGD),
+        Task("BipedalWalker", "BipedalWalker-v3", wrap=FreshWorld, rounds=150, drop=0.0625),
+        Task("CartPole", "CartPole-v1", rounds=20, **_SGD),
+        Task("FrozenLakeSlippery", "FrozenLake-v1", _ICE4, rounds=160, **_SGD),
+        Task("FrozenLakeSlippery8x8", "FrozenLake-v1", _ICE8, rounds=160, **_SGD),
+    )
+}
+
+
+def make_task(task: str | Task | gym.Env | Callable[[], gym.Env]) -> Task:
+    """Turn a task name, gymnasium id, environment or environment factory into a `Task`.
+
+    Args:
+        task: a key of `TASKS`, a gymnasium id, an environment (remade from its spec where it has
+            one, so that several independent copies are possible), or a function without arguments
+            that returns a new environment.
+
+    Raises:
+        ValueError: an unknown name, or an environment whose spaces are not supported.
+        TypeError: anything else.
+    """
+    if isinstance(task, Task):
+        made = task
+    elif isinstance(task, str):
+        made = TASKS.get(task) or Task(task, task)
+    elif isinstance(task, gym.Env):
+        made = _from_environment(task)
+    elif callable(task):
+        made = Task(getattr(task, "__name__", "environment"), factory=task)
+    else:
+        raise TypeError(
+            f"task: {task!r} is a {type(task).__name__}, expected a name, a gymnasium id, "
+            "an environment or a function that makes one"
+        )
+    _ = made.spaces  # fail here, not in the middle of a run
+    return made
+
+
+def _from_environment(env: gym.Env) -> Task:
+    """Remake the environment from its spec; without one, use the object itself."""
+    spec = env.spec
+    try:
+        if spec is not None:
+            gym.make(spec).close()
+            return Task(spec.id, factory=lambda: gym.make(spec))
+    except (gym.error.Error, ValueError):
+        pass  # a wrapper that does not say how it was made
+    return Task(type(env.unwrapped).__name__, factory=lambda: env, shared=True)
