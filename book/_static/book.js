@@ -21,3 +21,16 @@ document.addEventListener("DOMContentLoaded", () => {
     if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
   }
 });
+
+/* A slider's handle has no name of its own: give it that of the label beside it. */
+window.addEventListener("load", () => {
+  if (!document.querySelector('script[type="application/vnd.jupyter.widget-view+json"]')) return;
+  const nameHandles = () => {
+    for (const handle of document.querySelectorAll(".widget-slider .noUi-handle:not([aria-label])")) {
+      const label = handle.closest(".widget-slider").querySelector(".widget-label");
+      handle.setAttribute("aria-label", label?.textContent.trim() || "choose");
+    }
+  };
+  new MutationObserver(nameHandles).observe(document.body, { childList: true, subtree: true });
+  nameHandles();
+});
