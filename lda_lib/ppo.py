@@ -199,6 +199,7 @@ class PPO:
         evaluate_every: int = 1,
         callback: Callback | None = None,
         progress: bool = True,
+        label: str | None = None,
         save: Any = None,
     ) -> pd.DataFrame:
         """Collect, filter, update, evaluate, `rounds` times.
@@ -209,6 +210,7 @@ class PPO:
             evaluate_every: evaluate after every so many rounds, and after the last.
             callback: called each round with (agent, rollout, scores, keep), after the update.
             progress: show a progress bar.
+            label: its label; the task's name by default.
             save: path of a checkpoint written after every round.
 
         Returns:
@@ -219,7 +221,7 @@ class PPO:
         if self.config.compile == "auto" and not self.compiled:
             self.compiled = rounds >= COMPILE_FROM_ROUNDS and _can_compile(self.policy)
         bar: Iterable[int] = range(rounds)
-        for i in progress_bar(bar, self.task.name, rounds) if progress else bar:
+        for i in progress_bar(bar, label or self.task.name, rounds) if progress else bar:
             clock = [time.perf_counter()]
             rollout = self.collect()
             clock.append(time.perf_counter())

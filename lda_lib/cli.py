@@ -1,0 +1,207 @@
+"""The command line: train, evaluate and score agents."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import pandas as pd
+
+from . import __version__
+from .config import PRESETS
+from .files import CheckpointError, write_whole
+from .filters import IIF, AdvantageHeuristic, LowestAdvantage, RandomDrop, TDError, agent_scores
+from .ppo import PPO, Keep
+from .scores import score_table
+from .targets import Action, Return, Target
+from .tasks import make_task
+
+CHECKPOINT = "agent.safetensors"
+RUN = "run.json"
+
+# --keep NAME: how the filter is made from the share that --drop gives
+FILTERS: dict[str, Callable[[float], Keep | None]] = {
+    "none": lambda drop: None,
+    "iif": lambda drop: IIF(drop),
+    "random": lambda drop: RandomDrop(like=IIF(drop)),
+    "lowest-advantage": lambda drop: LowestAdvantage(like=IIF(drop)),
+    "advantage-1": lambda drop: AdvantageHeuristic(drop, rule=1),
+    "advantage-2": lambda drop: AdvantageHeuristic(drop, rule=2),
+    "td-error": lambda drop: TDError(),
+}
+
+
+class _Cli(click.Group):
+    """Says what is wrong with the input in one line, without a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (ValueError, TypeError, FileNotFoundError, FloatingPointError, OSError) as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Cli, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def main() -> None:
+    """Which experience taught it that? Data attribution for online reinforcement learning."""
+
+
+@main.command()
+@click.argument("task")
+@click.option("--keep", type=click.Choice(list(FILTERS)), default="none", show_default=True)
+@click.option(
+    "--drop",
+    type=click.FloatRange(0, 1),
+    help="Share of the candidates that --keep drops; the paper's for this task by default.",
+)
+@click.option("--rounds", type=click.IntRange(1), help="The paper's for this task by default.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--lr", type=float, help="Learning rate; the task's by default.")
+@click.option("--optimizer", type=click.Choice(["sgd", "adam"]), help="The task's by default.")
+@click.option("--preset", type=click.Choice(list(PRESETS)), default="paired", show_default=True)
+@click.option("--n-envs", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or mps.")
+@click.option(
+    "--compile", "compile_", type=click.Choice(["auto", "yes", "no"]), default="auto",
+    show_default=True, help="Compile the optimiser step (repays itself from about 40 rounds on).",
+)  # fmt: skip
+@click.option(
+    "--episodes", type=click.IntRange(0), default=20, show_default=True,
+    help="Episodes per evaluation where the return is not exact; 0 for none.",
+)  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
+@click.option("--resume", is_flag=True, help="Go on where the run in --out stopped.")
+def train(task: str, out: Path, rounds: int | None, resume: bool, episodes: int, **choices) -> None:
+    r"""Train an agent on TASK, a name of the course or any gymnasium id.
+
+    After every round the folder --out holds the history up to then (history.csv) and a checkpoint
+    (agent.safetensors); a run that was stopped, even killed, goes on with --resume as if nothing
+    had happened. With --resume, --rounds is the total.
+
+    \b
+    Example:
+      python -m lda_lib train LunarLander --keep iif --drop 0.125 --rounds 20 --out runs/x
+    """
+    made = make_task(task)
+    rounds = made.rounds if rounds is None else rounds
+    if choices["drop"] is None:
+        choices["drop"] = made.drop
+    settings = {"task": task, "episodes": episodes, **choices}
+    checkpoint = out / CHECKPOINT
+    if resume and checkpoint.exists():
+        _check_same_run(out, settings)
+        agent = PPO.load(checkpoint, keep=FILTERS[choices["keep"]](choices["drop"]))
+        click.echo(f"{checkpoint}: goes on after round {agent.round}")
+    elif checkpoint.exists():
+        raise click.UsageError(f"{out} holds a run already: add --resume, or choose another --out")
+    else:
+        agent = _new_agent(task, **choices)
+        write_whole(out / RUN, lambda path: path.write_text(json.dumps(settings, indent=2)))
+
+    def save(agent: PPO, *_: object) -> None:
+        agent.save(checkpoint)
+        write_csv(agent.history, out / "history.csv")
+
+    agent.learn(
+        max(0, rounds - agent.round), episodes=episodes, callback=save, label=f"{task} seed "
+        f"{agent.seed}",
+    )  # fmt: skip
+    write_csv(agent.history, out / "history.csv")  # a kill can fall between the two files
+    last = agent.history.iloc[-1]
+    click.echo(
+        f"round {agent.round}: return {last['return_mean']:.4g} (standard error "
+        f"{last['return_se']:.2g}), kept {last['kept']:.0f} records; wrote {out}"
+    )
+
+
+def _new_agent(task: str, *, keep: str, drop: float, compile_: str, **choices: Any) -> PPO:
+    given = {k: v for k, v in choices.items() if v is not None}
+    compiling = {"auto": "auto", "yes": True, "no": False}[compile_]
+    return PPO(task, keep=FILTERS[keep](drop), compile=compiling, **given)
+
+
+def _check_same_run(out: Path, asked: dict[str, Any]) -> None:
+    """A resumed run keeps its settings: say which one was asked to change."""
+    try:
+        began = json.loads((out / RUN).read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"--resume: {out / RUN} cannot be read ({error})") from error
+    for name, value in asked.items():
+        if began.get(name) != value:
+            option = name.rstrip("_").replace("_", "-")
+            raise click.UsageError(
+                f"--{option} is {value!r}, but the run in {out} began with {began.get(name)!r}"
+            )
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--episodes", type=click.IntRange(1), default=100, show_default=True)
+def evaluate(run: Path, episodes: int) -> None:
+    """Expected return of a trained agent; RUN is a run's folder or a checkpoint."""
+    agent = load(run)
+    result = agent.evaluate(episodes)
+    how = "exact" if result.exact else f"standard error {result.se:.3g}, {result.n} episodes"
+    click.echo(f"{agent.task.name} after {agent.round} rounds: return {result.mean:.4g} ({how})")
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--target", type=click.Choice(["return", "action"]), default="return", show_default=True,
+    help="What raises the return from here, or why the agent takes an action in a state.",
+)  # fmt: skip
+@click.option("--record", type=click.IntRange(0), help="With --target action: this record's state.")
+@click.option("--action", type=int, help="With --target action: this action; the record's default.")
+@click.option(
+    "--method", type=click.Choice(["jvp", "ghost", "vmap", "loop"]), default="jvp",
+    show_default=True,
+)  # fmt: skip
+@click.option("--top", type=click.IntRange(0), default=5, show_default=True, help="Rows shown.")
+@click.option("--out", type=click.Path(path_type=Path), help="CSV to write.")
+def score(
+    run: Path, target: str, record: int | None, action: int | None, method: str, top: int, out: Path
+) -> None:
+    """Collect a fresh rollout with the agent in RUN and score its records.
+
+    The CSV holds every record, the highest and the lowest scores first. Positive: learning from
+    the record raises the target.
+    """
+    agent = load(run)
+    rollout = agent.collect()
+    asked: Target = Return()
+    if target == "action":
+        if record is None or record >= len(rollout) or rollout.action.ndim != 1:
+            raise click.UsageError(
+                f"--record: {record}, expected a record below {len(rollout)} of a task with "
+                "discrete actions"
+            )
+        asked = Action(
+            rollout.obs[record], int(rollout.action[record]) if action is None else action
+        )
+    scores = agent_scores(agent, rollout, asked, method=method)
+    if out is not None:
+        write_csv(score_table(rollout, scores, order="extremes"), out)
+        click.echo(f"wrote {out}: {len(rollout)} records")
+    table = score_table(rollout, scores)
+    with pd.option_context("display.width", 160, "display.max_columns", 20):
+        click.echo(f"top {top} records\n{table.head(top)}")
+        click.echo(f"bottom {top} records\n{table.tail(top)[::-1]}")
+
+
+def load(run: Path) -> PPO:
+    """The agent of a run's folder or checkpoint, with the filter it was trained with."""
+    path = run / CHECKPOINT if run.is_dir() else run
+    with warnings.catch_warnings():  # the filter plays no part here
+        warnings.filterwarnings("ignore", message="keep:")
+        return PPO.load(path)
+
+
+def write_csv(table: pd.DataFrame, path: Path) -> None:
+    """Write a table whole."""
+    write_whole(path, lambda temporary: table.to_csv(temporary, index=False))
