@@ -56,7 +56,8 @@ lock:  ## renew requirements.txt from pyproject.toml (keeps its heading comments
 	rm -rf .venv-lock; "$$python" -m venv .venv-lock; \
 	.venv-lock/bin/pip install -q -e '.[all]'; \
 	sed '/^#/!q' requirements.txt | grep '^#' > requirements.new || true; \
-	.venv-lock/bin/pip freeze --exclude-editable | sed 's/+cpu$$//' >> requirements.new; \
+	.venv-lock/bin/pip freeze --exclude-editable | sed 's/+cpu$$//' \
+	  | grep -vE '^(nvidia-|cuda-|triton==)' >> requirements.new; \
 	mv requirements.new requirements.txt; rm -rf .venv-lock; echo "requirements.txt renewed"
 
 clean:  ## remove what was built (not .venv)

@@ -56,8 +56,10 @@ window.book = {
   deadLinks: () => [...document.querySelectorAll("a[href]")].map(a => a.getAttribute("href"))
     .filter(h => h.startsWith("#") && h.length > 1 && !document.getElementById(decodeURIComponent(h.slice(1)))),
 
-  /* Text whose contrast with what lies behind it is below `least`, as [ratio, text, tag]. */
+  /* Text whose contrast with what lies behind it is below `least`, as [ratio, text, tag]; folded
+     answers and solutions are unfolded first. */
   faintText: least => {
+    for (const folded of document.querySelectorAll("details")) folded.open = true;
     const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
     const rgba = colour => {
       canvas.clearRect(0, 0, 1, 1);

@@ -31,6 +31,12 @@ def name(request: pytest.FixtureRequest) -> str:
     return Path(request.node.callspec.params["page"]).name
 
 
+def test_the_build_is_strict_and_complete(site: Path) -> None:
+    """The pages are built without a warning, all of them; this one needs no browser."""
+    missing = [name for name in ("index", *PAGES) if not (site / f"{name}.html").exists()]
+    assert missing == []
+
+
 def test_asks_nobody_and_reports_nothing(page: browser.Driver) -> None:
     """No request to another host, no severe line in the console. First: it reads the logs."""
     assert browser.foreign_requests(page) == []
