@@ -227,12 +227,16 @@ def _check_fit(policy: nn.Module, rollout: Rollout) -> None:
         )
     if not callable(getattr(policy, "log_prob", None)):
         raise ValueError(f"policy: {type(policy).__name__} has no log_prob(obs, action)")
-    arch, spaces = getattr(policy, "arch", None), rollout.task.spaces
+    arch = getattr(policy, "arch", None)
+    if arch is None or len(rollout) == 0:
+        return
+    spaces = rollout.task.spaces
     made = (spaces.obs_shape, spaces.action_kind, spaces.action_dim)
-    if arch is not None and made != (arch.obs_shape, arch.action_kind, arch.action_dim):
+    expected = (arch.obs_shape, arch.action_kind, arch.action_dim)
+    if made != expected:
         raise ValueError(
             f"rollout: its records have observations, actions {made}, the policy expects "
-            f"{(arch.obs_shape, arch.action_kind, arch.action_dim)}: was it made by another policy?"
+            f"{expected}: was it made by another policy?"
         )
 
 

@@ -1,0 +1,167 @@
+"""Nothing that was finished is lost, nothing half-written is read."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from lda_lib import IIF, PPO, ActorCritic, CheckpointError
+from lda_lib.files import save_tensors, write_whole
+
+from .test_ppo import same_history, same_parameters, small
+from .worlds import Corridor, Unrepeatable
+
+
+@pytest.mark.parametrize("task", ["FrozenLakeSlippery", "LunarLander", "MiniGrid", "BipedalWalker"])
+def test_a_resumed_run_is_bit_identical(task, tmp_path):
+    settings = {"keep": IIF(0.5), "n_envs": 2, "optimizer": "adam", "lr": 1e-3}
+    whole = small(task, **settings)
+    expected = whole.learn(4, episodes=2, progress=False)
+    first = small(task, **settings)
+    first.learn(2, episodes=2, progress=False)
+    first.save(tmp_path / "agent.safetensors")
+    resumed = PPO.load(tmp_path / "agent.safetensors", keep=IIF(0.5))
+    assert resumed.config == first.config and resumed.round == 2
+    same_history(resumed.learn(2, episodes=2, progress=False), expected)
+    assert same_parameters(resumed, whole)
+
+
+RUN = """
+from lda_lib import PPO, IIF
+PPO("Acrobot", seed=1, keep=IIF(0.5), n_steps=512).learn({rounds}, episodes=2, progress=False,
+    save={path!r})
+"""
+
+
+def test_a_killed_run_resumes_to_the_same_history(tmp_path):
+    path = tmp_path / "agent.safetensors"
+    process = subprocess.Popen(
+        [sys.executable, "-c", RUN.format(rounds=1000, path=str(path))], cwd=tmp_path
+    )
+    deadline = time.monotonic() + 120
+    while not path.exists() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.05)
+    time.sleep(0.7)  # anywhere in a later round, or in the middle of a write
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    # learn(1000) compiled its steps; bit-identity holds within one mode
+    agent = PPO.load(path, keep=IIF(0.5))
+    done = agent.round
+    assert 1 <= done < 1000 and agent.compiled
+    resumed = agent.learn(2, episodes=2, progress=False)
+    whole = PPO("Acrobot", seed=1, keep=IIF(0.5), n_steps=512, compile=True)
+    same_history(resumed, whole.learn(done + 2, episodes=2, progress=False))
+    assert [p.name for p in tmp_path.iterdir() if p.suffix == ".safetensors"] == [path.name]
+
+
+def test_a_full_disk_leaves_the_earlier_checkpoint_and_nothing_else(tmp_path):
+    """The operating system refuses to write beyond 4 kB, as a full disk does."""
+    path = tmp_path / "agent.safetensors"
+    agent = small()
+    agent.save(path)
+    earlier = path.read_bytes()
+    agent.update(agent.collect())
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises(OSError, match="could not write"):
+            agent.save(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert path.read_bytes() == earlier and os.listdir(tmp_path) == [path.name]
+    assert PPO.load(path).round == 0
+
+
+def test_damaged_and_foreign_files_are_refused(tmp_path):
+    good, bad = tmp_path / "good.safetensors", tmp_path / "bad.safetensors"
+    small().save(good)
+    whole = good.read_bytes()
+    for content in (b"", b"not a checkpoint", whole[:100], whole[: len(whole) // 2]):
+        bad.write_bytes(content)
+        with pytest.raises(CheckpointError, match=r"bad\.safetensors"):
+            PPO.load(bad)
+    from safetensors.torch import save_file
+
+    save_file({"x": torch.zeros(2)}, bad)
+    with pytest.raises(CheckpointError, match="not written by lda_lib"):
+        PPO.load(bad)
+    save_tensors(bad, {"x": torch.zeros(2)}, {"kind": "agent", "format": 1})
+    with pytest.raises(CheckpointError, match="lacks a part"):
+        PPO.load(bad)
+    save_tensors(bad, {"x": torch.zeros(2)}, {"kind": "agent", "format": 99})
+    with pytest.raises(CheckpointError, match="format 99"):
+        PPO.load(bad)
+    small().policy.save(bad)
+    with pytest.raises(CheckpointError, match="holds a saved policy, expected a saved agent"):
+        PPO.load(bad)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        PPO.load(tmp_path / "nowhere")
+
+
+def test_an_agent_of_another_task_is_refused(tmp_path):
+    path = tmp_path / "agent.safetensors"
+    small().save(path)
+    with pytest.raises(CheckpointError, match="was built for 'CartPole'"):
+        PPO.load(path, task="Acrobot")
+    small(lambda: Corridor()).save(path)
+    with pytest.raises(CheckpointError, match="pass it as task="):
+        PPO.load(path)
+    assert PPO.load(path, task=lambda: Corridor()).round == 0
+
+
+def test_resuming_with_another_filter_warns(tmp_path):
+    path = tmp_path / "agent.safetensors"
+    small(keep=IIF(0.5)).save(path)
+    with pytest.warns(UserWarning, match=r"was trained with IIF\(drop=0.5"):
+        PPO.load(path, keep=IIF(0.25))
+
+
+def test_a_world_that_does_not_replay_goes_on_and_says_so(tmp_path):
+    path = tmp_path / "agent.safetensors"
+    agent = small(Unrepeatable)
+    agent.learn(1, episodes=1, progress=False)
+    agent.save(path)
+    with pytest.warns(UserWarning, match="does not replay.*not be bit-identical"):
+        resumed = PPO.load(path, task=Unrepeatable)
+    assert len(resumed.learn(1, episodes=1, progress=False)) == 2
+
+
+@pytest.mark.parametrize("task", ["CartPole", "MiniGrid", "BipedalWalker"])
+def test_policies_are_saved_and_loaded(task, tmp_path):
+    policy = small(task).policy
+    policy.save(tmp_path / "policy.safetensors")
+    loaded = ActorCritic.load(tmp_path / "policy.safetensors")
+    obs = torch.rand(5, *policy.arch.obs_shape)
+    assert torch.equal(policy.value(obs), loaded.value(obs))
+    header = (tmp_path / "policy.safetensors").read_bytes()
+    size = int.from_bytes(header[:8], "little")
+    info = json.loads(json.loads(header[8 : 8 + size])["__metadata__"]["lda_lib"])
+    assert info["arch"]["action_dim"] == policy.arch.action_dim
+
+
+def test_files_appear_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "deep" / "table.csv"
+    write_whole(path, lambda p: p.write_text("old"))
+
+    def interrupted(p: Path) -> None:
+        p.write_text("half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_whole(path, interrupted)
+    assert path.read_text() == "old" and os.listdir(path.parent) == ["table.csv"]
+    pd.DataFrame({"a": [1]}).to_csv(tmp_path / "x.csv")
+    with pytest.raises(OSError, match="could not write"):
+        write_whole(tmp_path / "x.csv", lambda p: (_ for _ in ()).throw(OSError(28, "No space")))

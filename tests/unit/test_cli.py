@@ -1,0 +1,116 @@
+"""The command line does what its help says."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from lda_lib.cli import FILTERS, main
+
+from .test_ppo import same_history
+
+
+def lda(*args: object, ok: bool = True) -> str:
+    result = CliRunner().invoke(main, [str(a) for a in args])
+    assert (result.exit_code == 0) == ok, result.output
+    assert "Traceback" not in result.output
+    return result.output
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "x"
+    os.environ["LDA_PROGRESS"] = "line"
+    text = lda("train", "CartPole", "--keep", "iif", "--drop", 0.25, "--rounds", 2, "--out", out)
+    return out, text
+
+
+def test_train_writes_history_and_checkpoint(run):
+    out, text = run
+    assert sorted(p.name for p in out.iterdir()) == ["agent.safetensors", "history.csv", "run.json"]
+    history = pd.read_csv(out / "history.csv")
+    assert history["round"].tolist() == [1, 2] and (history["kept"] < 2048).all()
+    assert "CartPole seed 0: 2 done in" in text and "round 2: return" in text
+
+
+def test_a_run_is_not_overwritten_and_its_settings_are_kept(run):
+    out, _ = run
+    text = lda("train", "CartPole", "--keep", "iif", "--out", out, ok=False)
+    assert "holds a run already" in text
+    text = lda("train", "CartPole", "--keep", "random", "--out", out, "--resume", ok=False)
+    assert "--keep is 'random'" in text and "began with 'iif'" in text
+
+
+def test_evaluate(run):
+    assert "20 episodes" in lda("evaluate", run[0], "--episodes", 20)
+    assert "CartPole after 2 rounds: return" in lda("evaluate", run[0] / "agent.safetensors")
+
+
+def test_score_shows_and_writes_highest_and_lowest_first(run, tmp_path):
+    text = lda("score", run[0], "--out", tmp_path / "scores.csv", "--top", 3)
+    assert "top 3 records" in text and "bottom 3 records" in text
+    table = pd.read_csv(tmp_path / "scores.csv")
+    assert list(table.columns[:4]) == ["index", "score", "episode", "t"] and len(table) == 2048
+    assert table["score"].abs().is_monotonic_decreasing and (table["score"] < 0).any()
+    other = lda("score", run[0], "--target", "action", "--record", 5, "--top", 3)
+    assert other != text
+    assert "--record" in lda("score", run[0], "--target", "action", ok=False)
+
+
+@pytest.mark.parametrize("keep", list(FILTERS))
+def test_every_filter_trains(keep, tmp_path):
+    out = tmp_path / keep
+    lda("train", "FrozenLake", "--keep", keep, "--rounds", 1, "--out", out)
+    assert len(pd.read_csv(out / "history.csv")) == 1
+    assert "exact" in lda("evaluate", out)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["train", "Nowhere", "--out", "x"], "neither a task of the course"),
+        (["train", "CartPole", "--drop", "2", "--out", "x"], "--drop"),
+        (["train", "CartPole", "--lr", "-1", "--out", "x"], "lr: -1.0, expected a number above 0"),
+        (["train", "CartPole"], "--out"),
+        (["evaluate", "nowhere"], "no file 'nowhere'"),
+        (["train", "CartPole", "--keep", "best", "--out", "x"], "best"),
+    ],
+)
+def test_bad_input_is_said_in_one_line(args, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert message in lda(*args, ok=False)
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path):
+    """SIGKILL at any moment; --resume; the history of an uninterrupted run."""
+    command = [
+        sys.executable, "-m", "lda_lib", "train", "LunarLander", "--keep", "iif", "--rounds", "6",
+        "--episodes", "2", "--compile", "no", "--out",
+    ]  # fmt: skip
+    process = subprocess.Popen([*command, str(tmp_path / "a")], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "a" / "history.csv").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert len(pd.read_csv(tmp_path / "a" / "history.csv")) < 6, "killed too late to tell"
+    subprocess.run([*command, str(tmp_path / "a"), "--resume"], check=True, capture_output=True)
+    subprocess.run([*command, str(tmp_path / "b")], check=True, capture_output=True)
+    a, b = (pd.read_csv(tmp_path / x / "history.csv") for x in "ab")
+    assert len(a) == 6
+    same_history(a, b)
+
+
+def test_help_is_helpful():
+    assert "train" in lda("--help") and "evaluate" in lda("--help") and "score" in lda("--help")
+    text = lda("train", "--help")
+    assert "python -m lda_lib train LunarLander --keep iif" in text and "--resume" in text
