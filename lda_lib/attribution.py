@@ -29,6 +29,9 @@ from .rollout import Rollout
 from .step import Params, policy_loss, standardise
 from .targets import Return, Target
 
+# per-record losses and log-probabilities, both (n,), as a function of the policy
+Losses = Callable[[nn.Module], tuple[Tensor, Tensor]]
+
 METHODS = ("jvp", "ghost", "vmap", "loop")
 
 
@@ -84,36 +87,35 @@ def influence(
     _expect("normalize", normalize, ("minibatch", "rollout", "none"))
     _check_fit(policy, rollout)
 
-    def losses(records: Rollout, advantage: Tensor) -> Callable[[nn.Module], Tensor]:
-        """Per-record loss, (n,), as a function of the policy."""
+    def losses(records: Rollout, advantage: Tensor) -> Losses:
+        """Per-record loss and log_prob, both (n,), as a function of the policy."""
 
-        def of(p: nn.Module) -> Tensor:
+        def of(p: nn.Module) -> tuple[Tensor, Tensor]:
             if score_loss == "policy":
                 log_prob = p.log_prob(records.obs, records.action)  # type: ignore[operator]
-                return policy_loss(log_prob, records.logp, advantage, clip)
+                return policy_loss(log_prob, records.logp, advantage, clip), log_prob
             log_prob, value, entropy = p(records.obs, records.action)
-            return (
-                policy_loss(log_prob, records.logp, advantage, clip)
-                + vf_coef * (value - records.ret) ** 2
-                - ent_coef * entropy
-            )
+            loss = policy_loss(log_prob, records.logp, advantage, clip)
+            return loss + vf_coef * (value - records.ret) ** 2 - ent_coef * entropy, log_prob
 
         return of
 
     if trace is not None:
         scores = _tracin(policy, rollout, target, trace, losses)
     else:
-        _warn_if_stale(policy, rollout)
         rng = np.random.default_rng(0) if rng is None else rng
         advantage = normalized(rollout.advantage, normalize, batch_size, rng)
         params = {k: x.detach() for k, x in policy.named_parameters()}
         v = target_gradient(policy, params, rollout, target)
         if method == "jvp":
-            scores = _jvp(policy, params, losses(rollout, advantage), v)
+            scores, log_prob = _jvp(policy, params, losses(rollout, advantage), v)
         elif method == "ghost":
-            scores = ghost_scores(policy, losses(rollout, advantage), v)
+            scores, log_prob = ghost_scores(policy, losses(rollout, advantage), v)
         else:
             scores = _by_record(policy, params, rollout, advantage, losses, v, method)
+            with torch.no_grad():
+                log_prob = policy.log_prob(rollout.obs, rollout.action)  # type: ignore[operator]
+        _warn_if_stale(log_prob, rollout.logp)
     if not scores.isfinite().all():
         bad = int((~scores.isfinite()).nonzero()[0])
         raise ValueError(f"scores: record {bad} has score {scores[bad]}, expected a finite number")
@@ -127,9 +129,11 @@ def normalized(advantage: Tensor, how: str, batch_size: int, rng: np.random.Gene
     if how == "rollout":
         return standardise(advantage)
     order = torch.from_numpy(rng.permutation(len(advantage))).to(advantage.device)
+    full = len(order) // batch_size * batch_size
     out = torch.empty_like(advantage)
-    for group in order.split(batch_size):
-        out[group] = standardise(advantage[group])
+    groups = order[:full].view(-1, batch_size)  # all full groups at once
+    out[groups] = standardise(advantage[groups])
+    out[order[full:]] = standardise(advantage[order[full:]])
     return out
 
 
@@ -168,16 +172,18 @@ def target_gradient(policy: nn.Module, params: Params, rollout: Rollout, target:
     return dict(zip(leaves, filled, strict=True))
 
 
-def _jvp(policy: nn.Module, params: Params, losses: Callable, v: Params) -> Tensor:
-    """-(d losses / d params) v, one forward-mode pass."""
-    return -jvp(lambda p: call(policy, p, losses), (params,), (v,))[1].detach()
+def _jvp(policy: nn.Module, params: Params, losses: Callable, v: Params) -> tuple[Tensor, Tensor]:
+    """-(d losses / d params) v, (n,), by one forward-mode pass, and log_prob, (n,)."""
+    with torch.no_grad():
+        out = jvp(lambda p: call(policy, p, losses), (params,), (v,), has_aux=True)
+    return -out[1], out[2]  # type: ignore[misc]
 
 
 def _by_record(policy, params, rollout, advantage, losses, v, method) -> Tensor:
     """Gradient of each record's loss, then the product with v."""
 
     def loss_i(p: Params, record: Rollout, a: Tensor) -> Tensor:
-        return call(policy, p, losses(record, a)).sum()
+        return call(policy, p, losses(record, a))[0].sum()
 
     if method == "loop":
         scores = []
@@ -215,7 +221,7 @@ def _tracin(policy, rollout, target, trace: Trace, losses) -> Tensor:
         v = target_gradient(policy, params, rollout, target)
         of = losses(batch, standardise(batch.advantage))
         # index_add_, not +=: with equal_steps a record can stand twice in one minibatch
-        scores.index_add_(0, index, _jvp(policy, params, of, v) * trace.weight[index])
+        scores.index_add_(0, index, _jvp(policy, params, of, v)[0] * trace.weight[index])
     return scores
 
 
@@ -240,17 +246,13 @@ def _check_fit(policy: nn.Module, rollout: Rollout) -> None:
         )
 
 
-def _warn_if_stale(policy: nn.Module, rollout: Rollout, tolerance: float = 1e-3) -> None:
+def _warn_if_stale(log_prob: Tensor, logp: Tensor, tolerance: float = 1e-3) -> None:
     """Scores at theta_k presume that the policy is the one that made the records: ratio is 1."""
-    if len(rollout) == 0:
-        return
-    with torch.no_grad():
-        now = policy.log_prob(rollout.obs, rollout.action)  # type: ignore[operator]
-    if now.shape != rollout.logp.shape:
+    if log_prob.shape != logp.shape:
         raise ValueError(
-            f"policy: log_prob returned {tuple(now.shape)}, expected ({len(rollout)},)"
+            f"policy: log_prob returned {tuple(log_prob.shape)}, expected {tuple(logp.shape)}"
         )
-    gap = float((now - rollout.logp).abs().max())
+    gap = float((log_prob - logp).abs().max()) if len(logp) else 0.0
     if not gap <= tolerance:
         warnings.warn(
             f"rollout: stale records, made by another policy than the one being scored (log-ratio "

@@ -16,9 +16,11 @@ from .policy import StateIndependentLogStd
 
 
 def ghost_scores(
-    policy: nn.Module, losses: Callable[[nn.Module], Tensor], v: dict[str, Tensor]
-) -> Tensor:
-    """Scores, (n,): minus the product of each record's loss gradient with `v`.
+    policy: nn.Module,
+    losses: Callable[[nn.Module], tuple[Tensor, Tensor]],
+    v: dict[str, Tensor],
+) -> tuple[Tensor, Tensor]:
+    """Scores, (n,), minus the product of each record's loss gradient with `v`; and log_prob, (n,).
 
     Raises:
         ValueError: the policy has parameters in a layer of another kind, or uses a layer twice.
@@ -47,19 +49,19 @@ def ghost_scores(
     hooks = [module.register_forward_hook(remember(name)) for name, module in layers.items()]
     try:
         with torch.enable_grad():
-            total = losses(policy)
+            total, log_prob = losses(policy)
     finally:
         for hook in hooks:
             hook.remove()
     if len(total) == 0:
-        return total.detach()
+        return total.detach(), log_prob.detach()
     outputs = [output for _, output in seen.values()]
     deltas = torch.autograd.grad(total.sum(), outputs, allow_unused=True)
     scores = torch.zeros_like(total)
     for (name, (x, _)), delta in zip(seen.items(), deltas, strict=True):
         if delta is not None:
             scores -= _product(layers[name], x, delta, _directions(name, v))
-    return scores.detach()
+    return scores.detach(), log_prob.detach()
 
 
 def _directions(name: str, v: dict[str, Tensor]) -> dict[str, Tensor]:

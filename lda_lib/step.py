@@ -56,9 +56,11 @@ class OptState(NamedTuple):
 
 
 def standardise(advantage: Tensor) -> Tensor:
-    """(A - mean) / (std + 1e-8) with n - 1 in the std; a single record is only centred."""
-    centred = advantage - advantage.mean()
-    return centred / (advantage.std() + 1e-8) if len(advantage) > 1 else centred
+    """(A - mean) / (std + 1e-8) over the last axis, n - 1 in the std; one is only centred."""
+    centred = advantage - advantage.mean(-1, keepdim=True)
+    if advantage.shape[-1] < 2 or advantage.numel() == 0:
+        return centred
+    return centred / (advantage.std(-1, keepdim=True) + 1e-8)
 
 
 def policy_loss(log_prob: Tensor, logp: Tensor, advantage: Tensor, clip: float) -> Tensor:

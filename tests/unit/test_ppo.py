@@ -262,8 +262,7 @@ def test_a_callable_filter_and_a_random_control():
     assert agent.learn(1, episodes=0, progress=False)["kept"].item() < 256
     control = small(keep=RandomDrop(like=lambda agent, rollout: rollout.action == 1))
     assert (
-        control.learn(1, episodes=0, progress=False)["kept"].item()
-        == agent.history["kept"].iloc[0]
+        control.learn(1, episodes=0, progress=False)["kept"].item() == agent.history["kept"].iloc[0]
     )
 
 

@@ -127,7 +127,7 @@ def test_states_are_restored_by_replay_in_a_new_environment(task):
 
 
 def test_bipedal_walker_replays_although_its_world_is_reused():
-    """Gymnasium's own environment does not (its Box2D world keeps its warm start): see FreshWorld."""
+    """Gymnasium's own does not (its Box2D world keeps its warm start): see FreshWorld."""
     agent = PPO("BipedalWalker", seed=0, n_steps=400)
     rollout = agent.collect()
     ended = rollout.terminated.nonzero().flatten()
@@ -174,9 +174,9 @@ def test_bad_environments_are_named():
         PPO(lambda: Corridor(poison=7), n_steps=20).collect()
     with pytest.raises(ValueError, match=r"observation: the environment returned shape \(1,\)"):
         PPO(lambda: Corridor(shape=(1,)), n_steps=20)
-    with pytest.raises(ValueError, match="NoSuchTask.*LunarLander"):
+    with pytest.raises(ValueError, match=r"NoSuchTask.*LunarLander"):
         PPO("NoSuchTask")
-    with pytest.raises(ValueError, match="observation_space.*Discrete or Box"):
+    with pytest.raises(ValueError, match=r"observation_space.*Discrete or Box"):
         make_task("Blackjack-v1")
     with pytest.raises(TypeError, match="task: 3 is a int"):
         make_task(3)
@@ -193,7 +193,7 @@ class Discretes(Corridor):
 
 
 def test_unsupported_actions_are_refused():
-    with pytest.raises(ValueError, match="action_space.*Discrete or float Box"):
+    with pytest.raises(ValueError, match=r"action_space.*Discrete or float Box"):
         make_task(Discretes)
 
 

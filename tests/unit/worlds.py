@@ -46,7 +46,7 @@ class Unrepeatable(Corridor):
     births = 0
 
     def reset(self, *, seed=None, options=None):
-        obs, info = super().reset(seed=seed)
+        _, info = super().reset(seed=seed)
         type(self).births += 1
         self.x = 1e-3 * type(self).births
         return self._obs(0), info
