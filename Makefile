@@ -26,6 +26,9 @@ else
 CANDIDATES := $(PYTHON)
 endif
 
+# Progress bars leave one line behind where a program reads along.
+check test book: export LDA_PROGRESS = line
+
 .DEFAULT_GOAL := help
 .PHONY: help book lab check test bench lock clean
 

@@ -27,7 +27,12 @@ from traitlets.config import Config
 ROOT = Path(__file__).resolve().parent.parent
 PROFILES = ("smoke", "quick", "full")
 # One thread each: two notebooks that both start a thread per core are many times slower than one.
-SETTINGS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "SDL_VIDEODRIVER": "offscreen"}
+SETTINGS = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "SDL_VIDEODRIVER": "offscreen",
+    "LDA_PROGRESS": "line",  # progress bars leave one line behind, not a widget
+}
 KERNEL = Config({"KernelManager": {"transport_encryption": "auto"}})  # else each kernel warns
 JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"  # the package has no __main__
 ANSI = re.compile(r"\x1b\[[0-9;]*m")

@@ -1,19 +1,21 @@
 """Which experience taught it that? Data attribution for online reinforcement learning.
 
-The modules in the order data flows: tasks, policy, rollout, collect, exact, config, step, ppo,
-targets, attribution, filters, metrics.
+The modules in the order data flows: tasks, policy, rollout, collect, exact, evaluation, config,
+loss, step, ppo, targets, attribution, filters, metrics.
 """
 
 from ._version import __version__
 from .attribution import influence
 from .config import PPOConfig
+from .evaluation import Evaluation
 from .exact import exact_advantage, exact_return, exact_values, finite_model
 from .files import CheckpointError
 from .filters import IIF, AdvantageHeuristic, LowestAdvantage, RandomDrop, TDError
 from .policy import ActorCritic
-from .ppo import PPO, Evaluation, Trace
+from .ppo import PPO
 from .rollout import Rollout
 from .scores import influence_history, score_table
+from .step import Trace
 from .targets import Action, Return
 from .tasks import TASKS, Task, make_task
 

@@ -24,9 +24,9 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, jvp, vmap
 
 from .ghost import ghost_scores
-from .ppo import Trace
+from .loss import Params, policy_loss, standardise
 from .rollout import Rollout
-from .step import Params, policy_loss, standardise
+from .step import Trace
 from .targets import Return, Target
 
 # per-record losses and log-probabilities, both (n,), as a function of the policy

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 import time
-import warnings
 import zlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -18,42 +15,19 @@ from torch import Tensor
 
 from .collect import Collector
 from .config import PPOConfig
-from .exact import action_probs, exact_return, finite_model
-from .policy import ActorCritic, Architecture, draw_noise, make_actor
+from .evaluation import Evaluation, evaluate
+from .exact import finite_model
+from .loss import STATISTICS, Params, Records
+from .policy import ActorCritic, Architecture, draw_noise
 from .progress import progress as progress_bar
 from .rollout import Rollout
-from .step import STATISTICS, OptState, Params, Records, make_step, minibatches
+from .step import OptState, Trace, can_compile, check_keep, make_step, minibatches
 from .tasks import Task, make_task
 
 Keep = Callable[["PPO", Rollout], "Tensor | np.ndarray"]
 Callback = Callable[["PPO", Rollout, "Tensor | None", "Tensor | None"], None]
 
-EVALUATION_SEED = 1_000_000_000
 COMPILE_FROM_ROUNDS = 40  # shorter runs end before compilation has paid for itself
-
-
-class Evaluation(NamedTuple):
-    """Undiscounted return of an episode: mean, standard error, episodes; exact where n is 0."""
-
-    mean: float
-    se: float
-    n: int
-
-    @property
-    def exact(self) -> bool:
-        """The mean was computed from the task's model, not sampled."""
-        return self.n == 0
-
-
-@dataclass(frozen=True)
-class Trace:
-    """What happened in one update, step by step: the input of TracIn."""
-
-    params: list[Params]  # before each step
-    state: list[OptState]  # before each step
-    index: list[Tensor]  # (b,) records of each step's minibatch
-    weight: Tensor  # (n,)
-    statistics: Tensor  # (steps, 5)
 
 
 class PPO:
@@ -219,7 +193,7 @@ class PPO:
         if not isinstance(rounds, int) or rounds < 0:
             raise ValueError(f"rounds: {rounds!r}, expected a whole number from 0")
         if self.config.compile == "auto" and not self.compiled:
-            self.compiled = rounds >= COMPILE_FROM_ROUNDS and _can_compile(self.policy)
+            self.compiled = rounds >= COMPILE_FROM_ROUNDS and can_compile(self.policy)
         bar: Iterable[int] = range(rounds)
         for i in progress_bar(bar, label or self.task.name, rounds) if progress else bar:
             clock = [time.perf_counter()]
@@ -233,7 +207,7 @@ class PPO:
             due = self.round % evaluate_every == 0 or i == rounds - 1
             result = self.evaluate(episodes) if due and (episodes or self.model) else _UNKNOWN
             clock.append(time.perf_counter())
-            collect, score, update, evaluate = np.diff(clock)
+            collect, score, update, evaluating = np.diff(clock)
             kept = len(rollout) if keep is None else int((keep > 0).sum())
             self.rows.append(
                 {
@@ -248,7 +222,7 @@ class PPO:
                     "seconds_collect": float(collect),
                     "seconds_score": float(score),
                     "seconds_update": float(update),
-                    "seconds_evaluate": float(evaluate),
+                    "seconds_evaluate": float(evaluating),
                 }
             )
             if save is not None:
@@ -268,31 +242,10 @@ class PPO:
         Exact where the task has a finite model. Elsewhere the mean over episodes whose seeds are
         the same for every agent, with its standard error.
         """
-        if self.model is not None:
-            with torch.no_grad():
-                return Evaluation(
-                    float(exact_return(action_probs(self.policy, self.model), self.model)), 0.0, 0
-                )
-        if not isinstance(episodes, int) or episodes < 1:
-            raise ValueError(f"episodes: {episodes!r}, expected a whole number from 1")
-        env, act = self.task.make(), make_actor(self.policy)
-        returns = np.array([self._live(env, act, i) for i in range(episodes)])
-        if self.task.shared:
-            self.collector.begin_anew()
-        else:
-            env.close()
-        se = returns.std(ddof=1) / np.sqrt(episodes) if episodes > 1 else float("nan")
-        return Evaluation(float(returns.mean()), float(se), episodes)
-
-    def _live(self, env: gym.Env, act: Callable, number: int) -> float:
-        rng = np.random.default_rng((EVALUATION_SEED, number))
-        obs, _ = env.reset(seed=EVALUATION_SEED + number)
-        total, over = 0.0, False
-        while not over:
-            action = act(self.task.encode(obs)[None], draw_noise(self.policy, rng, (1,)))[0]
-            obs, reward, terminated, truncated, _ = env.step(self.task.decode(action))
-            total, over = total + float(reward), terminated or truncated
-        return total
+        result = evaluate(self.policy, self.task, self.model, episodes)
+        if self.task.shared and not result.exact:
+            self.collector.begin_anew()  # evaluation lived in the agent's only environment
+        return result
 
     def save(self, path: Any) -> None:
         """Write a checkpoint from which `PPO.load` goes on bit for bit."""
@@ -309,35 +262,3 @@ class PPO:
 
 
 _UNKNOWN = Evaluation(float("nan"), float("nan"), 0)
-
-
-def _can_compile(policy: ActorCritic) -> bool:
-    if next(policy.parameters()).device.type != "cpu":
-        return False
-    if shutil.which("g++") or shutil.which("clang++"):
-        return True
-    warnings.warn("compile: no C++ compiler found, the run goes on uncompiled", stacklevel=3)
-    return False
-
-
-def check_keep(keep: Tensor | np.ndarray | None, n: int) -> Tensor:
-    """Check what a filter returned.
-
-    Returns:
-        bool or float tensor (n,); all True for None.
-
-    Raises:
-        ValueError: wrong shape or kind, a negative or non-finite weight, or nothing left.
-    """
-    if keep is None:
-        return torch.ones(n, dtype=torch.bool)
-    keep = torch.as_tensor(keep)
-    if keep.shape != (n,):
-        raise ValueError(f"keep: shape {tuple(keep.shape)}, expected ({n},)")
-    if keep.dtype != torch.bool and not keep.is_floating_point():
-        raise ValueError(f"keep: dtype {keep.dtype}, expected bool or float weights")
-    if keep.is_floating_point() and not (keep.isfinite().all() and (keep >= 0).all()):
-        raise ValueError("keep: a weight is negative or not finite, expected weights from 0")
-    if not keep.any():
-        raise ValueError("keep: every record is dropped, expected at least one to learn from")
-    return keep

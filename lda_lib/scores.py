@@ -8,8 +8,8 @@ import pandas as pd
 from torch import Tensor, nn
 
 from .attribution import influence
-from .ppo import Trace
 from .rollout import Rollout
+from .step import Trace
 from .targets import Target
 
 

@@ -7,34 +7,20 @@ differentiated through.
 
 from __future__ import annotations
 
+import shutil
+import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
 from .config import PPOConfig
+from .loss import Params, Records, minibatch_loss
 from .policy import ActorCritic, Architecture
-
-Params = dict[str, Tensor]
-
-
-class Records(NamedTuple):
-    """The fields of a rollout that training reads, each with n rows."""
-
-    obs: Tensor
-    action: Tensor
-    logp: Tensor
-    advantage: Tensor
-    ret: Tensor
-    weight: Tensor  # (n,) factor on the record's loss, from the filter
-
-    def take(self, index: Tensor) -> Records:
-        """The records at `index`."""
-        return Records(*(x[index] for x in self))
 
 
 class OptState(NamedTuple):
@@ -53,62 +39,6 @@ class OptState(NamedTuple):
             {k: torch.zeros_like(p) for k, p in blank.items()},
             torch.zeros(()),
         )
-
-
-def standardise(advantage: Tensor) -> Tensor:
-    """(A - mean) / (std + 1e-8) over the last axis, n - 1 in the std; one is only centred."""
-    centred = advantage - advantage.mean(-1, keepdim=True)
-    if advantage.shape[-1] < 2 or advantage.numel() == 0:
-        return centred
-    return centred / (advantage.std(-1, keepdim=True) + 1e-8)
-
-
-def policy_loss(log_prob: Tensor, logp: Tensor, advantage: Tensor, clip: float) -> Tensor:
-    """PPO's clipped loss of each record, (n,) (Schulman et al. 2017, eq. 7, sign turned).
-
-    Args:
-        log_prob: log pi(a | s) now.
-        logp: log pi(a | s) when the record was made.
-        advantage: A_hat.
-        clip: epsilon.
-    """
-    ratio = (log_prob - logp).exp()
-    return -torch.min(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage)
-
-
-STATISTICS = ("policy_loss", "value_loss", "entropy", "kl", "clip_fraction")
-
-
-def minibatch_loss(
-    policy: ActorCritic,
-    params: Params,
-    batch: Records,
-    critic_batch: Records | None,
-    config: PPOConfig,
-) -> tuple[Tensor, Tensor]:
-    """Mean loss of a minibatch and its statistics (5,), in the order of `STATISTICS`.
-
-    Advantages are standardised within the minibatch. With a `critic_batch` the value learns from
-    those records instead, all with weight 1.
-    """
-    log_prob, value, entropy = functional_call(policy, params, (batch.obs, batch.action))
-    actor = policy_loss(log_prob, batch.logp, standardise(batch.advantage), config.clip)
-    if critic_batch is None:
-        critic = batch.weight * (value - batch.ret) ** 2
-    else:
-        _, value, _ = functional_call(policy, params, (critic_batch.obs, critic_batch.action))
-        critic = (value - critic_batch.ret) ** 2
-    loss = (
-        (batch.weight * actor).mean()
-        + config.vf_coef * critic.mean()
-        - config.ent_coef * (batch.weight * entropy).mean()
-    )
-    log_ratio = (log_prob - batch.logp).detach()
-    ratio = log_ratio.exp()
-    kl = (ratio - 1 - log_ratio).mean()
-    clipped = ((ratio - 1).abs() > config.clip).to(kl.dtype).mean()
-    parts = (actor.mean().detach(), critic.mean().detach(), entropy.mean().detach(), kl, clipped)
-    return loss, torch.stack(parts)
 
 
 def gradient(loss: Callable[[Params], tuple[Tensor, Tensor]], params: Params):
@@ -196,6 +126,27 @@ def _make_step(arch: Architecture, config: PPOConfig, compiled: bool) -> Step:
     return torch.compile(step, dynamic=False) if compiled else step
 
 
+def can_compile(policy: ActorCritic) -> bool:
+    """Whether a long run should compile its steps: on the CPU, with a C++ compiler at hand."""
+    if next(policy.parameters()).device.type != "cpu":
+        return False
+    if shutil.which("g++") or shutil.which("clang++"):
+        return True
+    warnings.warn("compile: no C++ compiler found, the run goes on uncompiled", stacklevel=3)
+    return False
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What happened in one update, step by step: the input of TracIn."""
+
+    params: list[Params]  # before each step
+    state: list[OptState]  # before each step
+    index: list[Tensor]  # (b,) records of each step's minibatch
+    weight: Tensor  # (n,)
+    statistics: Tensor  # (steps, 5)
+
+
 def minibatches(
     keep: np.ndarray, config: PPOConfig, rng: np.random.Generator
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
@@ -221,3 +172,26 @@ def minibatches(
         for i in range(0, len(order), size):
             mine = order[i : i + size]
             yield mine, None if everyone is None else everyone[i : i + len(mine)]
+
+
+def check_keep(keep: Tensor | np.ndarray | None, n: int) -> Tensor:
+    """Check what a filter returned.
+
+    Returns:
+        bool or float tensor (n,); all True for None.
+
+    Raises:
+        ValueError: wrong shape or kind, a negative or non-finite weight, or nothing left.
+    """
+    if keep is None:
+        return torch.ones(n, dtype=torch.bool)
+    keep = torch.as_tensor(keep)
+    if keep.shape != (n,):
+        raise ValueError(f"keep: shape {tuple(keep.shape)}, expected ({n},)")
+    if keep.dtype != torch.bool and not keep.is_floating_point():
+        raise ValueError(f"keep: dtype {keep.dtype}, expected bool or float weights")
+    if keep.is_floating_point() and not (keep.isfinite().all() and (keep >= 0).all()):
+        raise ValueError("keep: a weight is negative or not finite, expected weights from 0")
+    if not keep.any():
+        raise ValueError("keep: every record is dropped, expected at least one to learn from")
+    return keep

@@ -13,7 +13,7 @@ from torch import nn
 
 from lda_lib import PPO, Action, Return, influence, influence_history, score_table
 from lda_lib.attribution import target_gradient
-from lda_lib.step import policy_loss, standardise
+from lda_lib.loss import policy_loss, standardise
 
 from .synthetic import make_rollout, pair, relative_gap
 

@@ -6,9 +6,6 @@ import json
 import os
 import resource
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pandas as pd
@@ -34,34 +31,6 @@ def test_a_resumed_run_is_bit_identical(task, tmp_path):
     assert resumed.config == first.config and resumed.round == 2
     same_history(resumed.learn(2, episodes=2, progress=False), expected)
     assert same_parameters(resumed, whole)
-
-
-RUN = """
-from lda_lib import PPO, IIF
-PPO("Acrobot", seed=1, keep=IIF(0.5), n_steps=512).learn({rounds}, episodes=2, progress=False,
-    save={path!r})
-"""
-
-
-def test_a_killed_run_resumes_to_the_same_history(tmp_path):
-    path = tmp_path / "agent.safetensors"
-    process = subprocess.Popen(
-        [sys.executable, "-c", RUN.format(rounds=1000, path=str(path))], cwd=tmp_path
-    )
-    deadline = time.monotonic() + 120
-    while not path.exists() and time.monotonic() < deadline and process.poll() is None:
-        time.sleep(0.05)
-    time.sleep(0.7)  # anywhere in a later round, or in the middle of a write
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    # learn(1000) compiled its steps; bit-identity holds within one mode
-    agent = PPO.load(path, keep=IIF(0.5))
-    done = agent.round
-    assert 1 <= done < 1000 and agent.compiled
-    resumed = agent.learn(2, episodes=2, progress=False)
-    whole = PPO("Acrobot", seed=1, keep=IIF(0.5), n_steps=512, compile=True)
-    same_history(resumed, whole.learn(done + 2, episodes=2, progress=False))
-    assert [p.name for p in tmp_path.iterdir() if p.suffix == ".safetensors"] == [path.name]
 
 
 def test_a_full_disk_leaves_the_earlier_checkpoint_and_nothing_else(tmp_path):

@@ -9,7 +9,8 @@ import torch
 
 from lda_lib import IIF, PPO, PPOConfig, RandomDrop
 from lda_lib.config import PRESETS
-from lda_lib.step import minibatches, standardise
+from lda_lib.loss import standardise
+from lda_lib.step import minibatches
 
 from .worlds import Corridor
 
