@@ -20,10 +20,9 @@ import pandas as pd
 from .files import write_whole
 
 DATA = Path(__file__).resolve().parent.parent / "data"
-# The modules that decide what a run computes; figures, checks and the command line do not.
-SOURCES = (
-    "tasks policy rollout collect exact config step ppo targets attribution ghost filters".split()
-)
+# The modules that do not decide what a run computes: a change in them leaves results valid.
+ASIDE = set("__init__ __main__ _version checkpoint cli files metrics plots progress".split())
+ASIDE |= {"results", "scores", "widgets"}
 PACKAGES = ("torch", "gymnasium", "numpy", "pandas")
 
 
@@ -97,8 +96,8 @@ def describe(provenance: dict[str, Any]) -> str:
 
 def source_hashes() -> dict[str, str]:
     """First digits of the sha256 of each module that decides what a run computes."""
-    here = Path(__file__).parent
-    return {name: _sha256(here / f"{name}.py")[:12] for name in SOURCES}
+    modules = sorted(Path(__file__).parent.glob("*.py"))
+    return {path.stem: _sha256(path)[:12] for path in modules if path.stem not in ASIDE}
 
 
 def _load(table: Path, about: Path, settings: dict) -> tuple[pd.DataFrame, dict[str, Any]]:
