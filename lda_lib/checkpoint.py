@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from .config import PPOConfig
 from .files import CheckpointError, load_tensors, save_tensors
 from .policy import architecture_from, load_weights
 from .ppo import PPO, Keep
@@ -55,13 +54,20 @@ def save_agent(agent: PPO, path: str | os.PathLike) -> None:
     save_tensors(path, tensors, info)
 
 
-def load_agent(path: str | os.PathLike, *, keep: Keep | None = None, task: Any = None) -> PPO:
+def load_agent(
+    path: str | os.PathLike,
+    *,
+    keep: Keep | None = None,
+    task: Any = None,
+    device: str | torch.device = "cpu",
+) -> PPO:
     """Read a checkpoint back; the run goes on bit for bit where the environment replays.
 
     Args:
         path: what `PPO.save` wrote.
         keep: the filter of the run (a checkpoint holds its description, not its code).
         task: the environment, where it is neither a task of the course nor a gymnasium id.
+        device: where the networks shall live.
 
     Raises:
         FileNotFoundError: no such file.
@@ -71,12 +77,14 @@ def load_agent(path: str | os.PathLike, *, keep: Keep | None = None, task: Any =
     try:
         if info["format"] != FORMAT:
             raise CheckpointError(f"path: {str(path)!r} has format {info['format']}, not {FORMAT}")
-        return _rebuild(tensors, info, path, keep, task)
+        return _rebuild(tensors, info, path, keep, task, device)
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"path: {str(path)!r} lacks a part of an agent: {error}") from error
 
 
-def _rebuild(tensors: dict, info: dict, path: Any, keep: Keep | None, task: Any) -> PPO:
+def _rebuild(
+    tensors: dict, info: dict, path: Any, keep: Keep | None, task: Any, device: Any
+) -> PPO:
     if task is None and info["task"] is None:
         raise CheckpointError(
             f"path: the agent in {str(path)!r} was trained in {info['task_name']!r}, which is no "
@@ -88,12 +96,12 @@ def _rebuild(tensors: dict, info: dict, path: Any, keep: Keep | None, task: Any)
             f"{describe_keep(keep)}",
             stacklevel=4,
         )
-    config = PPOConfig(**info["config"])
     agent = PPO(
         info["task"] if task is None else task,
         seed=info["seed"],
         keep=keep,
         n_envs=info["n_envs"],
+        device=device,
         **info["config"],
     )
     if agent.policy.arch != architecture_from(info["arch"]):
@@ -106,8 +114,8 @@ def _rebuild(tensors: dict, info: dict, path: Any, keep: Keep | None, task: Any)
         return {k.removeprefix(prefix): x for k, x in tensors.items() if k.startswith(prefix)}
 
     load_weights(agent.policy, part("policy."), path)
-    agent.config = config
-    agent.opt_state = OptState(part("m."), part("v."), tensors["t"])
+    m, v = ({k: x.to(device) for k, x in part(name).items()} for name in ("m.", "v."))
+    agent.opt_state = OptState(m, v, tensors["t"])
     agent.round, agent.collected = info["round"], info["collected"]
     agent.optimizer_steps, agent.compiled = info["optimizer_steps"], info["compiled"]
     agent.rows = info["history"]

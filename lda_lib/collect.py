@@ -165,8 +165,8 @@ class Collector:
         behind = np.stack([*hidden.values(), *self.obs])  # (limits hit + e, *o)
         with torch.no_grad():
             logp, value, _ = policy(flat(obs), flat(action))
-            v_behind = policy.value(torch.from_numpy(behind).to(device)).double().cpu().numpy()
-        v = value.double().cpu().numpy().reshape(n_envs, steps).T  # (T, e)
+            v_behind = policy.value(torch.from_numpy(behind).to(device)).cpu().double().numpy()
+        v = value.cpu().double().numpy().reshape(n_envs, steps).T  # (T, e)
         v_next = np.concatenate([v[1:], v_behind[None, len(hidden) :]])
         for (t, e), v_hidden in zip(hidden, v_behind, strict=False):
             v_next[t, e] = v_hidden

@@ -124,7 +124,7 @@ def _from_empty_room(task: Task, env: gym.Env) -> FiniteModel:
 def action_probs(policy: ActorCritic, model: FiniteModel) -> Tensor:
     """The policy as a table, (S, A), float64; differentiable."""
     parameter = next(policy.parameters())
-    return policy.probs(model.obs.to(parameter)).to("cpu", torch.float64)
+    return policy.probs(model.obs.to(parameter)).cpu().double()
 
 
 def exact_return(probs: Tensor, model: FiniteModel) -> Tensor:

@@ -179,7 +179,7 @@ def _returns_to_go(rollout: Rollout, gamma: float, lam: float) -> np.ndarray:
     goes_on = _same_episode(rollout)
     for t in range(len(total) - 2, -1, -1):
         total[t] += gamma * goes_on[t] * total[t + 1]
-    return total + rollout.value.double().cpu().numpy()
+    return total + rollout.value.cpu().double().numpy()
 
 
 def _groups(rows: Tensor) -> np.ndarray:
@@ -220,7 +220,7 @@ class TDError:
 
 def td_error(rollout: Rollout, gamma: float, lam: float) -> np.ndarray:
     """delta_t = A_t - gamma lam A_{t+1} within an episode, (n,): what GAE sums."""
-    advantage = rollout.advantage.double().cpu().numpy()
+    advantage = rollout.advantage.cpu().double().numpy()
     following = np.append(_same_episode(rollout) * advantage[1:], 0.0)
     return advantage - gamma * lam * following
 

@@ -254,11 +254,18 @@ class PPO:
         save_agent(self, path)
 
     @classmethod
-    def load(cls, path: Any, *, keep: Keep | None = None, task: Any = None) -> PPO:
+    def load(
+        cls,
+        path: Any,
+        *,
+        keep: Keep | None = None,
+        task: Any = None,
+        device: str | torch.device = "cpu",
+    ) -> PPO:
         """Read a checkpoint; see `lda_lib.checkpoint.load_agent`."""
         from .checkpoint import load_agent
 
-        return load_agent(path, keep=keep, task=task)
+        return load_agent(path, keep=keep, task=task, device=device)
 
 
 _UNKNOWN = Evaluation(float("nan"), float("nan"), 0)

@@ -135,7 +135,7 @@ class Rollout:
         record = self[index]
         episode = self.episodes[int(record.episode)]
         env, obs = replay(self.task, episode, int(record.t), **kwargs)
-        if not np.array_equal(obs, record.obs[0].float().cpu().numpy()):
+        if not np.array_equal(obs, record.obs[0].cpu().float().numpy()):
             raise RuntimeError(
                 f"task: {self.task.name!r} does not replay: the same seed and actions led to "
                 f"another observation at step {int(record.t)} of episode {int(record.episode)}"

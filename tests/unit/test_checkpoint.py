@@ -131,6 +131,9 @@ def test_files_appear_whole_or_not_at_all(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         write_whole(path, interrupted)
     assert path.read_text() == "old" and os.listdir(path.parent) == ["table.csv"]
+    os.link(path, tmp_path / "reader")  # whoever has the old file open keeps all of it
+    write_whole(path, lambda p: p.write_text("new"))
+    assert path.read_text() == "new" and (tmp_path / "reader").read_text() == "old"
     pd.DataFrame({"a": [1]}).to_csv(tmp_path / "x.csv")
     with pytest.raises(OSError, match="could not write"):
         write_whole(tmp_path / "x.csv", lambda p: (_ for _ in ()).throw(OSError(28, "No space")))
