@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from gymnasium.envs.toy_text.frozen_lake import MAPS
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from .rollout import Rollout
 
 # Okabe & Ito's palette, darkest first on white; line styles repeat what colours say.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -77,3 +82,114 @@ def learning_curves(
     figure = ax.figure
     assert isinstance(figure, Figure)
     return figure
+
+
+# ---- the frozen lake ----------------------------------------------------------------------------
+
+TILES = {"S": "#EAF3F8", "F": "#EAF3F8", "H": "#6B747C", "G": "#FFF0C2"}
+MOVES = np.array([(-1, 0), (0, 1), (1, 0), (0, -1)])  # left, down, right, up; y points down
+
+
+def lake_map(ax: Axes, lake: Sequence[str] = MAPS["4x4"], numbers: bool = True) -> Axes:
+    """Draw the lake's tiles; each carries its number, the `obs` of a record made there."""
+    rows, columns = len(lake), len(lake[0])
+    for y, row in enumerate(lake):
+        for x, kind in enumerate(row):
+            corner = (x - 0.48, y - 0.48)
+            hatch = "////" if kind == "H" else None
+            ax.add_patch(
+                Rectangle(corner, 0.96, 0.96, fc=TILES[kind], ec="#9AA5AD", lw=0.7, hatch=hatch)
+            )
+            if numbers:
+                ink = "white" if kind == "H" else "#4A545C"
+                ax.text(x - 0.43, y - 0.43, str(y * columns + x), size=8, color=ink, va="top")
+            name = {"S": "start", "H": "hole", "G": "goal"}.get(kind)
+            if name:
+                box = {"fc": TILES[kind], "ec": "none", "pad": 0.6}
+                ink = "white" if kind == "H" else "#22272c"
+                ax.text(x, y + 0.37, name, size=8, color=ink, ha="center", va="center", bbox=box)
+    ax.set(xlim=(-0.55, columns - 0.45), ylim=(rows - 0.45, -0.55), aspect="equal")
+    ax.axis("off")
+    return ax
+
+
+def lake_arrows(
+    values: Any, ax: Axes, *, title: str = "", signed: bool = False, full: float | None = None
+) -> Axes:
+    """Draw one arrow per tile and action on the lake.
+
+    Args:
+        values: (S, 4), an array or tensor; rows of holes and of the goal are not drawn.
+        ax: where to draw.
+        title: above the lake.
+        signed: False: probabilities, length in proportion; the likeliest action of a tile in
+            dark blue. True: changes or advantages; blue, outwards, above 0; orange, inwards, below
+            0; length as the square root, so that small ones can be seen.
+        full: the value whose arrow reaches the edge of the tile; by default the largest.
+    """
+    table = np.asarray(values, float)
+    lake = MAPS["4x4"] if len(table) == 16 else MAPS["8x8"]
+    lake_map(ax, lake)
+    ice = np.array([kind in "SF" for kind in "".join(lake)])
+    full = full or float(np.abs(table[ice]).max()) or 1.0
+    tile, action = np.nonzero(np.broadcast_to(ice[:, None], table.shape))
+    value = table[tile, action]
+    centre = np.stack([tile % len(lake[0]), tile // len(lake[0])], 1).astype(float)
+    direction = MOVES[action]
+    length = 0.4 * np.minimum(np.abs(value) / full, 1.0) ** (0.5 if signed else 1.0)
+    start = centre + 0.04 * direction
+    if signed:
+        inward = value < 0
+        start[inward] = (centre + (0.04 + length[:, None]) * direction)[inward]
+        direction = np.where(inward[:, None], -direction, direction)
+        strong = ~inward
+        colours = np.where(inward, COLOURS[1], COLOURS[0])
+    else:
+        strong = value >= table.max(1)[tile] - 1e-3
+        colours = np.where(strong, COLOURS[0], "#93A9B8")
+    shaft = length[:, None] * direction
+    for group in (~strong, strong):  # the strong ones on top
+        ax.quiver(
+            *start[group].T,
+            *shaft[group].T,
+            color=list(colours[group]),
+            angles="xy",
+            scale_units="xy",
+            scale=1,
+            width=0.013,
+            headwidth=3.2,
+            headlength=3.0,
+            headaxislength=3.0,
+            minlength=0.3,
+        )
+    ax.set_title(title, size=11)
+    return ax
+
+
+def lake_records(rollout: Rollout, ax: Axes, *, title: str = "") -> Axes:
+    """Draw records as arrows from tile to tile, each with its step t; a bump stays on the tile."""
+    tiles = rollout.obs.shape[1]
+    lake = MAPS["4x4"] if tiles == 16 else MAPS["8x8"]
+    lake_map(ax, lake)
+    size = len(lake[0])
+    steps: dict[tuple[int, int], list[str]] = {}
+    for tile, action, t in zip(
+        rollout.obs.argmax(-1).tolist(), rollout.action.tolist(), rollout.t.tolist()
+    ):
+        steps.setdefault((tile, action), []).append(str(t))
+    for (tile, action), when in steps.items():
+        centre, move = np.array([tile % size, tile // size]), MOVES[action]
+        aside = 0.1 * np.array([move[1], -move[0]])  # keep to one side: the way back has the other
+        inside = bool(((centre + move >= 0) & (centre + move < size)).all())
+        begin, end = centre + aside, centre + aside + (0.78 if inside else 0.4) * move
+        ax.annotate(
+            "",
+            tuple(end),
+            tuple(begin),
+            arrowprops={"arrowstyle": "-|>", "color": COLOURS[0], "lw": 1.8, "shrinkA": 0},
+        )
+        ax.plot(*begin, "o", color=COLOURS[0], markersize=4)
+        x, y = begin + 0.34 * move + 1.3 * aside
+        ax.text(x, y, ",".join(when), size=9, color=COLOURS[0], ha="center", va="center")
+    ax.set_title(title, size=11)
+    return ax

@@ -1,1 +1,6 @@
-"""What an exercise verifies: one function per exercise, `exNN_k`."""
+"""What an exercise verifies: one function per exercise, `exNN_k(fn) -> Result`; none raises."""
+
+from ._result import Result
+from .ch01 import ex01_1, ex01_2, ex01_3, ex01_4, ex01_5
+
+__all__ = ["Result", "ex01_1", "ex01_2", "ex01_3", "ex01_4", "ex01_5"]
