@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, jvp, vmap
 
 from .ghost import ghost_scores
+from .collect import check_fit
 from .loss import Params, policy_loss, standardise
 from .rollout import Rollout
 from .step import Trace
@@ -233,17 +234,8 @@ def _check_fit(policy: nn.Module, rollout: Rollout) -> None:
         )
     if not callable(getattr(policy, "log_prob", None)):
         raise ValueError(f"policy: {type(policy).__name__} has no log_prob(obs, action)")
-    arch = getattr(policy, "arch", None)
-    if arch is None or len(rollout) == 0:
-        return
-    spaces = rollout.task.spaces
-    made = (spaces.obs_shape, spaces.action_kind, spaces.action_dim)
-    expected = (arch.obs_shape, arch.action_kind, arch.action_dim)
-    if made != expected:
-        raise ValueError(
-            f"rollout: its records have observations, actions {made}, the policy expects "
-            f"{expected}: was it made by another policy?"
-        )
+    if (arch := getattr(policy, "arch", None)) is not None:
+        check_fit(rollout, arch)
 
 
 def _warn_if_stale(log_prob: Tensor, logp: Tensor, tolerance: float = 1e-3) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .policy import ActorCritic, make_actor
+from .policy import ActorCritic, Architecture, make_actor
 from .rollout import Episode, Rollout, gae, replay
 from .tasks import Task
 
@@ -19,6 +19,18 @@ from .tasks import Task
 def episode_seed(seed: int, env: int, count: int) -> int:
     """Seed of the `count`-th episode of environment `env` in a run with `seed`."""
     return int(np.random.SeedSequence((seed, env, count)).generate_state(1)[0] >> 1)
+
+
+def check_fit(rollout: Rollout, arch: Architecture) -> None:
+    """Raise ValueError unless the records have the observations and actions of `arch`."""
+    expected = (arch.obs_shape, arch.action_kind, arch.action_dim)
+    spaces = rollout.task.spaces
+    made = (spaces.obs_shape, spaces.action_kind, spaces.action_dim)
+    if len(rollout) and made != expected:
+        raise ValueError(
+            f"rollout: its records have observations, actions {made}, the policy expects "
+            f"{expected}: was it made by another policy?"
+        )
 
 
 class Collector:

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from .collect import Collector
+from .collect import Collector, check_fit
 from .config import PPOConfig
 from .evaluation import Evaluation, evaluate
 from .exact import finite_model
@@ -126,10 +126,12 @@ class PPO:
             A `Trace`, or the update's mean statistics.
 
         Raises:
-            ValueError: `keep` has the wrong shape or values, or drops everything.
+            ValueError: the rollout is another policy's; `keep` has the wrong shape or values, or
+                drops everything.
             FloatingPointError: the loss or the parameters are no longer finite; the agent keeps
                 the parameters it had.
         """
+        check_fit(rollout, self.policy.arch)
         weight = check_keep(keep, len(rollout)).to(rollout.reward)
         records = Records(
             rollout.obs, rollout.action, rollout.logp, rollout.advantage, rollout.ret, weight

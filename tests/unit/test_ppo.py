@@ -281,6 +281,11 @@ def test_a_filter_that_breaks_its_promise_is_named():
             agent.update(rollout, keep)
 
 
+def test_a_rollout_of_another_task_is_refused():
+    with pytest.raises(ValueError, match="made by another policy"):
+        small("CartPole").update(small("Acrobot").collect())
+
+
 def test_an_exploding_update_is_refused_and_the_agent_keeps_its_parameters():
     agent = small(lr=1e25)
     before = [p.detach().clone() for p in agent.policy.parameters()]
