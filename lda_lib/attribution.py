@@ -23,8 +23,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, jvp, vmap
 
-from .ghost import ghost_scores
 from .collect import check_fit
+from .ghost import ghost_scores
 from .loss import Params, policy_loss, standardise
 from .rollout import Rollout
 from .step import Trace
