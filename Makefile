@@ -45,9 +45,10 @@ check: $(STAMP)  ## lint, types and unit tests, under a minute
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest tests/unit -q -n 2
+	$(BIN)/pytest tests/unit -q -n 2 -m "not slow"
 
 test: check  ## everything: check, every chapter executed, every page opened in a browser
+	$(BIN)/pytest tests/unit -q -n 2 -m slow
 	$(BIN)/pytest tests/book -q
 	$(BIN)/pytest -q -n 2 --dist loadscope --nbval-lax --nbval-current-env --nbval-cell-timeout=600 book/*.ipynb
 

@@ -17,6 +17,9 @@ from .files import CheckpointError, write_whole
 from .filters import IIF, AdvantageHeuristic, LowestAdvantage, RandomDrop, TDError, agent_scores
 from .ppo import PPO, Keep
 from .scores import score_table
+from .studies.cli import study
+from .studies.run import Failed
+from .studies.store import Busy
 from .targets import Action, Return, Target
 from .tasks import make_task
 
@@ -41,7 +44,7 @@ class _Cli(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except (ValueError, TypeError, FileNotFoundError, FloatingPointError, OSError) as error:
+        except (ValueError, TypeError, ArithmeticError, OSError, Busy, Failed) as error:
             raise click.ClickException(str(error)) from error
 
 
@@ -49,6 +52,9 @@ class _Cli(click.Group):
 @click.version_option(__version__)
 def main() -> None:
     """Which experience taught it that? Data attribution for online reinforcement learning."""
+
+
+main.add_command(study)
 
 
 @main.command()

@@ -67,7 +67,7 @@ def load_or_run(
         "settings": settings,
         "command": command,
         "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
-        "commit": _commit(),
+        "commit": commit(),
         "sources": before,
         "seconds": round(time.perf_counter() - started, 1),
         "machine": f"{os.cpu_count()} cores {platform.machine().replace('_', '-')}, "
@@ -121,7 +121,7 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _commit() -> str:
+def commit() -> str:
     """Short hash of the commit checked out, with a + where the package differs from it."""
 
     def git(*words: str) -> str:

@@ -90,6 +90,7 @@ def test_bad_input_is_said_in_one_line(args, message, tmp_path, monkeypatch):
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path):
     """SIGKILL at any moment; --resume; the history of an uninterrupted run."""
     out = tmp_path / "run"

@@ -102,6 +102,7 @@ def test_update_is_the_textbook_update(task, variant, kept):
         assert not torch.equal(p, old)
 
 
+@pytest.mark.slow
 def test_a_compiled_update_is_the_eager_update():
     eager, compiled = small(), small(compile=True)
     rollout = eager.collect()

@@ -1,0 +1,137 @@
+"""Running a study: trials in processes of their own, each kept as it ends."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from importlib.metadata import version
+
+import pandas as pd
+from joblib import Parallel, delayed
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+from tqdm.auto import tqdm
+
+from ..results import PACKAGES, commit, source_hashes
+from .store import Finished, Store
+from .study import Study, Trial
+
+MOST_RESTARTS = 3  # of the processes, without a single trial finished in between
+
+
+class Failed(RuntimeError):
+    """Some trials ended with an error; the others are kept."""
+
+
+def run_study(
+    study: Study,
+    *,
+    profile: str = "full",
+    seeds: list[int] | None = None,
+    jobs: int = 2,
+    store: Store | None = None,
+    say: Callable[[str], None] = print,
+) -> pd.DataFrame:
+    """Run what is missing of a study and merge it.
+
+    Args:
+        study: which.
+        profile: "smoke", "quick" or "full".
+        seeds: only these.
+        jobs: processes, each with one torch thread.
+        store: where the files lie; the project's folders by default.
+        say: what to do with messages.
+
+    Returns:
+        The rows of the trials asked for.
+
+    Raises:
+        Busy: another runner works on the study.
+        Failed: trials ended with an error, which is said; all others were run and kept.
+    """
+    store = store or Store(study.name, profile)
+    with store.lock():
+        found, damaged = store.finished()
+        for name in damaged:
+            say(f"{name}: cannot be read (a write was cut short?), the trial runs again")
+        trials = study.trials(profile, seeds)
+        missing = [t for t in trials if t.key not in found]
+        say(f"{study.name}: {len(trials)} trials, {len(trials) - len(missing)} finished before")
+        errors = _run_all(study, missing, jobs, store, list(found.values()), say)
+        if len(errors) < len(trials):
+            store.merge(t.key for t in study.trials(profile))
+    for key, error in errors.items():
+        say(f"{key} failed:\n{error}")
+    if errors:
+        raise Failed(f"study: {len(errors)} of {len(trials)} trials of {study.name!r} failed")
+    return store.rows(t.key for t in trials)
+
+
+def _run_all(
+    study: Study,
+    missing: list[Trial],
+    jobs: int,
+    store: Store,
+    known: list[Finished],
+    say: Callable[[str], None],
+) -> dict[str, str]:
+    """Run the missing trials; keep each as it ends; return the errors by key."""
+    left = {t.key: t for t in missing}
+    errors: dict[str, str] = {}
+    bar = tqdm(total=len(missing), desc=study.name, disable=not missing)
+    restarts = 0
+    while left and restarts <= MOST_RESTARTS:
+        try:
+            for trial, result in _in_processes(study, list(left.values()), jobs):
+                del left[trial.key]
+                restarts = 0
+                if isinstance(result, str):
+                    errors[trial.key] = result
+                else:
+                    store.write(result)
+                    known.append(result)
+                bar.update()
+                bar.set_postfix_str(f"about {_estimate(known, left, jobs) / 60:.0f} min left")
+        except TerminatedWorkerError:
+            restarts += 1
+            say("a process was killed: its trials run again, nothing finished is lost")
+    bar.close()
+    return errors | {key: "its process was killed again and again" for key in left}
+
+
+def _in_processes(
+    study: Study, trials: list[Trial], jobs: int
+) -> Iterable[tuple[Trial, Finished | str]]:
+    work = (delayed(run_trial)(study, trial) for trial in trials)
+    return Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)(work)
+
+
+def run_trial(study: Study, trial: Trial) -> tuple[Trial, Finished | str]:
+    """Run one trial, in the process it is called in; an error comes back as its text."""
+    started, sources = time.perf_counter(), source_hashes()
+    try:
+        rows = study.run(trial)
+    except Exception:
+        return trial, traceback.format_exc()
+    for place, name in enumerate(("task", "arm", "seed")):
+        rows.insert(place, name, getattr(trial, name))
+    provenance = {
+        "seconds": round(time.perf_counter() - started, 2),
+        "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
+        "commit": commit(),
+        "sources": sources,
+        "machine": f"{os.cpu_count()} cores {platform.machine().replace('_', '-')}, "
+        f"{platform.system()}",
+    }
+    return trial, Finished(trial, provenance, rows)
+
+
+def _estimate(known: list[Finished], left: dict[str, Trial], jobs: int) -> float:
+    """Seconds to go: what the same task took, or any task where it is not known yet."""
+    spent = pd.Series(
+        [f.provenance["seconds"] for f in known], index=[f.trial.task for f in known], dtype=float
+    )
+    by_task, overall = spent.groupby(level=0).mean(), spent.mean() if len(spent) else 0.0
+    return sum(by_task.get(t.task, overall) for t in left.values()) / jobs

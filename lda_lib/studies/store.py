@@ -1,0 +1,140 @@
+"""Finished trials on disk: one file each as they end, and one table per study to commit.
+
+    runs/studies/PROFILE/NAME/KEY.json  a trial: settings, provenance, rows; written whole
+    data/results/NAME.csv               the rows of all finished trials of the full profile
+    data/results/NAME.json              their provenance
+
+A trial counts as finished if it stands in either place, so that a clone, which has only the tables,
+resumes too. The tables of the other profiles lie beside their trials.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ..files import write_whole
+from ..results import DATA
+from .study import Trial
+
+RUNS = DATA.parent / "runs" / "studies"
+
+
+class Busy(RuntimeError):
+    """Another runner works on the study."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished trial: what it was, how it was made, what came out."""
+
+    trial: Trial
+    provenance: dict[str, Any]
+    rows: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Store:
+    """The files of one study."""
+
+    name: str
+    profile: str = "full"
+    data: Path = DATA / "results"
+    runs: Path = RUNS
+
+    @property
+    def folder(self) -> Path:
+        """Where single trials lie."""
+        return self.runs / self.profile / self.name
+
+    @property
+    def table(self) -> Path:
+        """The merged rows."""
+        where = self.data if self.profile == "full" else self.folder.parent
+        return where / f"{self.name}.csv"
+
+    @property
+    def about(self) -> Path:
+        """The merged provenance."""
+        return self.table.with_suffix(".json")
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the study for one runner. The system frees the lock of a runner that was killed."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with open(self.folder / ".lock", "w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise Busy(f"study: another runner works on {self.name!r}") from error
+            yield
+
+    def write(self, finished: Finished) -> None:
+        """Keep a trial; its file appears whole or not at all."""
+        text = json.dumps(
+            {
+                "trial": asdict(finished.trial),
+                "provenance": finished.provenance,
+                "rows": finished.rows.to_csv(index=False),
+            }
+        )
+        path = self.folder / f"{finished.trial.key}.json"
+        write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+    def finished(self) -> tuple[dict[str, Finished], list[str]]:
+        """All finished trials by key, and the names of files that cannot be read."""
+        found = self._merged()
+        damaged = []
+        for path in sorted(self.folder.glob("*.json")):
+            try:
+                told = json.loads(path.read_text(encoding="utf-8"))
+                rows = pd.read_csv(StringIO(told["rows"]))
+                found[path.stem] = Finished(Trial(**told["trial"]), told["provenance"], rows)
+            except (ValueError, KeyError, TypeError):
+                damaged.append(path.name)
+        return found, damaged
+
+    def _merged(self) -> dict[str, Finished]:
+        if not (self.table.exists() and self.about.exists()):
+            return {}
+        rows = pd.read_csv(self.table)
+        by_key = dict(tuple(rows.groupby("trial")))
+        told = json.loads(self.about.read_text(encoding="utf-8"))
+        return {
+            key: Finished(
+                Trial(**one["trial"]),
+                one["provenance"],
+                by_key[key].drop(columns="trial").reset_index(drop=True),
+            )
+            for key, one in told["trials"].items()
+            if key in by_key
+        }
+
+    def rows(self, keys: Iterable[str]) -> pd.DataFrame:
+        """The rows of those of the trials `keys` that are finished, with their trial's key."""
+        found, _ = self.finished()
+        tables = [found[k].rows.assign(trial=k) for k in sorted(keys) if k in found]
+        if not tables:
+            raise ValueError(f"study: {self.name!r} has no finished trial; run it first")
+        return pd.concat(tables, ignore_index=True)
+
+    def merge(self, keys: Iterable[str]) -> pd.DataFrame:
+        """Write table and provenance of those of the trials `keys` that are finished."""
+        found, _ = self.finished()
+        keys = sorted(set(keys) & set(found))
+        rows = self.rows(keys)
+        told = {
+            k: {"trial": asdict(found[k].trial), "provenance": found[k].provenance} for k in keys
+        }
+        text = json.dumps({"study": self.name, "trials": told}, indent=1) + "\n"
+        write_whole(self.table, lambda p: rows.to_csv(p, index=False, lineterminator="\n"))
+        write_whole(self.about, lambda p: p.write_text(text, encoding="utf-8"))
+        return pd.read_csv(self.table)

@@ -1,0 +1,69 @@
+"""What a study is: trials declared before any of them runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+PROFILES = ("smoke", "quick", "full")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run of a study, independent of all others.
+
+    Attributes:
+        task: a task of the course.
+        arm: what is compared, such as "PPO" or "IIF".
+        seed: governs everything random in the trial; arms of one seed are a pair.
+        settings: everything else the trial depends on, as plain JSON values.
+    """
+
+    task: str
+    arm: str
+    seed: int
+    settings: dict[str, Any] = field(default_factory=dict, hash=False)
+
+    @property
+    def key(self) -> str:
+        """File name of the trial: readable, and different for different settings."""
+        text = json.dumps(self.settings, sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+        arm = "".join(c if c.isalnum() else "-" for c in self.arm)
+        return f"{self.task}_{arm}_{self.seed}_{digest}"
+
+
+@dataclass(frozen=True)
+class Study:
+    """An experiment.
+
+    Attributes:
+        name: what commands and files call it.
+        question: what it asks, in one line.
+        grid: all trials, by profile ("smoke", "quick" or "full").
+        run: one trial to its tidy rows; task, arm and seed are added to them.
+        table: the rows of all trials to the study's table.
+        figure: the rows of all trials to the study's figure.
+    """
+
+    name: str
+    question: str
+    grid: Callable[[str], list[Trial]]
+    run: Callable[[Trial], pd.DataFrame]
+    table: Callable[[pd.DataFrame], pd.DataFrame]
+    figure: Callable[[pd.DataFrame], Figure]
+
+    def trials(self, profile: str = "full", seeds: list[int] | None = None) -> list[Trial]:
+        """The declared trials, in the order of their seeds; `seeds` takes only those."""
+        if profile not in PROFILES:
+            raise ValueError(f"profile: {profile!r}, expected one of {PROFILES}")
+        chosen = [t for t in self.grid(profile) if seeds is None or t.seed in seeds]
+        if not chosen:
+            raise ValueError(f"seeds: {seeds} select no trial of {self.name!r} ({profile})")
+        return sorted(chosen, key=lambda t: t.seed)  # stable: complete pairs arrive early

@@ -1,0 +1,211 @@
+"""A study loses nothing, runs nothing twice, and says what went wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cloudpickle
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from matplotlib import pyplot as plt
+
+from lda_lib import studies
+from lda_lib.cli import main
+from lda_lib.studies import STUDIES, Study, Trial
+from lda_lib.studies.run import Failed, run_study, run_trial
+from lda_lib.studies.store import Busy, Store
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the processes cannot import tests
+
+
+def make_study(folder: Path, act: str = "") -> Study:
+    """Six trials that note each time they run; `act` is Python for one of them."""
+
+    def run(trial: Trial) -> pd.DataFrame:
+        with open(folder / "ran", "a") as file:
+            file.write(trial.key + "\n")
+        if trial.seed == 1 and trial.arm == "b":
+            exec(act, {"folder": folder, "os": os, "signal": signal})
+        return pd.DataFrame({"x": [trial.seed + 0.1, 2.5]})
+
+    return Study(
+        "tiny",
+        "Does it run?",
+        lambda profile: [Trial("T", arm, s, {"p": profile}) for arm in "ab" for s in range(3)],
+        run,
+        lambda rows: rows.groupby("arm", as_index=False).x.mean(),
+        lambda rows: plt.figure(),
+    )
+
+
+@pytest.fixture
+def store(tmp_path) -> Store:
+    return Store("tiny", data=tmp_path / "data", runs=tmp_path / "runs")
+
+
+def ran(folder: Path) -> list[str]:
+    return (folder / "ran").read_text().split()
+
+
+@pytest.mark.slow
+def test_a_study_runs_once_and_merges(tmp_path, store):
+    study, said = make_study(tmp_path), []
+    rows = run_study(study, store=store, say=said.append)
+    assert list(rows.columns) == ["task", "arm", "seed", "x", "trial"] and len(rows) == 12
+    assert said == ["tiny: 6 trials, 0 finished before"]
+    run_study(study, store=store, say=said.append)
+    assert sorted(ran(tmp_path)) == sorted(t.key for t in study.trials())
+    told = json.loads(store.about.read_text())["trials"]["T_a_0_" + study.trials()[0].key[-8:]]
+    assert told["trial"]["settings"] == {"p": "full"}
+    assert {"seconds", "commit", "sources", "versions", "machine"} <= set(told["provenance"])
+    pd.testing.assert_frame_equal(pd.read_csv(store.table), rows)
+
+
+@pytest.mark.slow
+def test_a_clone_that_has_only_the_table_resumes(tmp_path, store):
+    study = make_study(tmp_path)
+    run_study(study, seeds=[0, 1], store=store, say=lambda text: None)
+    clone = Store("tiny", data=store.data, runs=tmp_path / "elsewhere")
+    rows = run_study(study, store=clone, say=lambda text: None)
+    assert len(ran(tmp_path)) == 6 and len(rows) == 12
+    assert len(list(clone.folder.glob("*.json"))) == 2
+
+
+@pytest.mark.slow
+def test_a_failed_trial_is_told_and_takes_no_other_down(tmp_path, store):
+    said = []
+    with pytest.raises(Failed, match="1 of 6 trials of 'tiny' failed"):
+        run_study(make_study(tmp_path, "1 / 0"), store=store, say=said.append)
+    assert any("ZeroDivisionError" in text and text.startswith("T_b_1") for text in said)
+    assert len(pd.read_csv(store.table)) == 10
+    run_study(make_study(tmp_path), store=store, say=said.append)  # mended, it alone runs again
+    assert len(ran(tmp_path)) == 7
+
+
+@pytest.mark.slow
+def test_a_killed_process_costs_nothing_that_was_finished(tmp_path, store):
+    once = "if not (folder / 'died').exists():\n    (folder / 'died').write_text('')\n"
+    said = []
+    study = make_study(tmp_path, once + "    os.kill(os.getpid(), signal.SIGKILL)")
+    assert len(run_study(study, store=store, say=said.append)) == 12
+    assert any("a process was killed" in text for text in said)
+    assert (tmp_path / "died").exists()
+
+
+@pytest.mark.slow
+def test_a_trial_that_always_kills_its_process_is_told(tmp_path, store):
+    study = make_study(tmp_path, "os.kill(os.getpid(), signal.SIGKILL)")
+    with pytest.raises(Failed):
+        run_study(study, store=store, say=lambda text: None)
+
+
+@pytest.mark.slow
+def test_a_truncated_file_is_told_and_made_again(tmp_path, store):
+    study, said = make_study(tmp_path), []
+    run_study(study, store=store, say=said.append)
+    store.table.unlink()
+    victim = next(store.folder.glob("T_a_2*.json"))
+    victim.write_text(victim.read_text()[:50])
+    rows = run_study(study, store=store, say=said.append)
+    assert len(rows) == 12 and any(victim.name in text for text in said)
+    assert len(ran(tmp_path)) == 7
+
+
+@pytest.mark.slow
+def test_two_runners_do_not_meet(tmp_path, store):
+    with store.lock(), pytest.raises(Busy, match="another runner works on 'tiny'"):
+        run_study(make_study(tmp_path), store=store)
+    run_study(make_study(tmp_path), store=store, say=lambda text: None)
+
+
+RUNNER = """
+import sys, time
+from pathlib import Path
+import pandas as pd
+from lda_lib.studies import Study, Trial
+from lda_lib.studies.run import run_study
+from lda_lib.studies.store import Store
+def run(trial):
+    time.sleep(0.3)
+    return pd.DataFrame({"x": [trial.seed]})
+study = Study("slow", "?", lambda p: [Trial("T", "a", s) for s in range(40)], run, None, None)
+run_study(study, store=Store("slow", data=Path("data"), runs=Path("runs")))
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_runner_resumes(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", RUNNER], cwd=tmp_path, stderr=-3, stdout=-3)
+    store = Store("slow", data=tmp_path / "data", runs=tmp_path / "runs")
+    deadline = time.monotonic() + 60
+    while len(list(store.folder.glob("*.json"))) < 3 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    kept, damaged = store.finished()
+    assert 3 <= len(kept) < 40 and not damaged
+    times = {p.name: p.stat().st_mtime_ns for p in store.folder.glob("*.json")}
+    study = Study("slow", "?", lambda p: [Trial("T", "a", s) for s in range(40)],
+                  lambda trial: pd.DataFrame({"x": [trial.seed]}), None, None)  # fmt: skip
+    assert len(run_study(study, store=store, say=lambda text: None)) == 40
+    for name, when in times.items():
+        assert (store.folder / name).stat().st_mtime_ns == when, "ran twice"
+
+
+def test_keys_tell_settings_apart():
+    a, b = Trial("T", "a b", 0, {"x": 1}), Trial("T", "a b", 0, {"x": 2})
+    assert a.key != b.key and a.key.startswith("T_a-b_0_")
+    assert a.key == Trial("T", "a b", 0, {"x": 1}).key
+
+
+def test_declared_grids_are_complete_and_paired():
+    for study in STUDIES.values():
+        trials = study.trials()
+        assert len({t.key for t in trials}) == len(trials)
+        pairs = {(t.task, t.seed): set() for t in trials}
+        for t in trials:
+            pairs[t.task, t.seed].add(t.arm)
+        by_task = {}
+        for (task, _), arms in pairs.items():
+            assert by_task.setdefault(task, arms) == arms
+        with pytest.raises(ValueError, match="profile: 'huge'"):
+            study.trials("huge")
+        with pytest.raises(ValueError, match="seeds"):
+            study.trials(seeds=[999])
+
+
+def test_six_environments_from_trial_to_table_and_figure():
+    study = STUDIES["six_environments"]
+    trials = [t for t in study.trials("smoke") if t.task == "FrozenLake" and t.seed == 0]
+    rows = pd.concat([run_trial(study, t)[1].rows for t in trials], ignore_index=True)
+    table = study.table(rows)
+    assert table["arm"].tolist() == ["PPO", "IIF", "random drop"]
+    ppo = table.iloc[0]
+    assert ppo.se_ave == 0 and ppo.final == rows[rows.arm == "PPO"].return_mean.iloc[-1]
+    kept = rows.groupby("arm").kept.sum()
+    assert kept["IIF"] < kept["PPO"] == 2 * 2048
+    assert study.figure(rows).axes[0].get_title() == "FrozenLake"
+    plt.close("all")
+
+
+def test_command_line(monkeypatch, tmp_path):
+    monkeypatch.setitem(studies.STUDIES, "six_environments", make_study(tmp_path))
+    monkeypatch.setattr("lda_lib.studies.cli.Store", lambda name, profile="full": Store(
+        name, profile, tmp_path / "data", tmp_path / "runs"))  # fmt: skip
+    monkeypatch.setattr("lda_lib.studies.run.Store", lambda name, profile="full": Store(
+        name, profile, tmp_path / "data", tmp_path / "runs"))  # fmt: skip
+
+    def lda(*args: str) -> str:
+        return CliRunner().invoke(main, ["study", *args]).output
+
+    assert "no finished trial; run it first" in lda("table", "six_environments")
+    assert "6 trials, 0 finished before" in lda("run", "six_environments", "--seeds", "0-2")
+    monkeypatch.setitem(studies.STUDIES, "six_environments", make_study(tmp_path))
+    assert "Does it run? (6 trials)" in lda("list")
