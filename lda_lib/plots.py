@@ -105,9 +105,8 @@ def lake_map(ax: Axes, lake: Sequence[str] = MAPS["4x4"], numbers: bool = True) 
                 ax.text(x - 0.43, y - 0.43, str(y * columns + x), size=8, color=ink, va="top")
             name = {"S": "start", "H": "hole", "G": "goal"}.get(kind)
             if name:
-                box = {"fc": TILES[kind], "ec": "none", "pad": 0.6}
                 ink = "white" if kind == "H" else "#22272c"
-                ax.text(x, y + 0.37, name, size=8, color=ink, ha="center", va="center", bbox=box)
+                ax.text(x + 0.43, y - 0.43, name, size=8, color=ink, ha="right", va="top")
     ax.set(xlim=(-0.55, columns - 0.45), ylim=(rows - 0.45, -0.55), aspect="equal")
     ax.axis("off")
     return ax
@@ -122,9 +121,9 @@ def lake_arrows(
         values: (S, 4), an array or tensor; rows of holes and of the goal are not drawn.
         ax: where to draw.
         title: above the lake.
-        signed: False: probabilities, length in proportion; the likeliest action of a tile in
-            dark blue. True: changes or advantages; blue, outwards, above 0; orange, inwards, below
-            0; length as the square root, so that small ones can be seen.
+        signed: False: probabilities, length in proportion; the likeliest action of a tile, and
+            those within 0.01 of it, in dark blue. True: changes or advantages; blue, outwards,
+            above 0; orange, inwards, below 0; length as the square root, to show small ones.
         full: the value whose arrow reaches the edge of the tile; by default the largest.
     """
     table = np.asarray(values, float)
@@ -145,7 +144,7 @@ def lake_arrows(
         strong = ~inward
         colours = np.where(inward, COLOURS[1], COLOURS[0])
     else:
-        strong = value >= table.max(1)[tile] - 1e-3
+        strong = value >= table.max(1)[tile] - 0.01
         colours = np.where(strong, COLOURS[0], "#93A9B8")
     shaft = length[:, None] * direction
     for group in (~strong, strong):  # the strong ones on top

@@ -30,8 +30,9 @@ class Result:
     def _repr_html_(self) -> str:
         mark, colour = _MARKS[self.status]
         return (
-            f'<div style="border-left: 4px solid {colour}; padding: 0.3em 0.8em">'
-            f"<strong>{mark} {self.exercise} {self.status}.</strong> "
+            f'<div style="border-left: 4px solid {colour}; padding: 0.3em 0.8em; '
+            f'color: var(--jp-ui-font-color1, inherit)">'
+            f"<strong>{mark} {self.exercise} {self.status}:</strong> "
             f"{html.escape(self.message)}</div>"
         )
 
