@@ -13,6 +13,7 @@ from pathlib import Path
 import cloudpickle
 import pandas as pd
 import pytest
+import torch
 from click.testing import CliRunner
 from matplotlib import pyplot as plt
 
@@ -20,6 +21,7 @@ from lda_lib import studies
 from lda_lib.cli import main
 from lda_lib.studies import STUDIES, Study, Trial
 from lda_lib.studies.run import Failed, run_study, run_trial
+from lda_lib.studies.sb3_parity import policy_of
 from lda_lib.studies.store import Busy, Store
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the processes cannot import tests
@@ -130,6 +132,7 @@ import sys, time
 from pathlib import Path
 import pandas as pd
 from lda_lib.studies import Study, Trial
+from lda_lib.studies.sb3_parity import policy_of
 from lda_lib.studies.run import run_study
 from lda_lib.studies.store import Store
 def run(trial):
@@ -193,6 +196,20 @@ def test_six_environments_from_trial_to_table_and_figure():
     assert kept["IIF"] < kept["PPO"] == 2 * 2048
     assert study.figure(rows).axes[0].get_title() == "FrozenLake"
     plt.close("all")
+
+
+def test_an_sb3_policy_is_the_same_policy_here():
+    """What the parity study evaluates is SB3's own network."""
+    sb3 = pytest.importorskip("stable_baselines3")
+    model = sb3.PPO("MlpPolicy", "FrozenLake-v1", seed=0, device="cpu")
+    states = torch.arange(16)
+    with torch.no_grad():
+        theirs = model.policy.get_distribution(states).distribution.probs
+        ours = policy_of(model)
+        torch.testing.assert_close(ours.probs(torch.eye(16)), theirs)
+        torch.testing.assert_close(
+            ours.value(torch.eye(16)), model.policy.predict_values(states).squeeze(-1)
+        )
 
 
 def test_command_line(monkeypatch, tmp_path):
