@@ -96,7 +96,7 @@ def lake_map(ax: Axes, lake: Sequence[str] = MAPS["4x4"], numbers: bool = True) 
     for y, row in enumerate(lake):
         for x, kind in enumerate(row):
             corner = (x - 0.48, y - 0.48)
-            hatch = "////" if kind == "H" else None
+            hatch = "//" if kind == "H" else None
             ax.add_patch(
                 Rectangle(corner, 0.96, 0.96, fc=TILES[kind], ec="#9AA5AD", lw=0.7, hatch=hatch)
             )
