@@ -58,7 +58,7 @@ def load_or_run(
     if table.exists() and not rerun:
         started = time.perf_counter()
         rows, told = _load(table, about, settings)
-        print(f"{name}: loaded in {time.perf_counter() - started:.2f} s, {describe(told)}")
+        print(f"{name}: loaded in {time.perf_counter() - started:.2f} s\n  {describe(told)}")
         return rows
     print(f"{name}: computing ...", flush=True)
     before, started = source_hashes(), time.perf_counter()
@@ -79,18 +79,18 @@ def load_or_run(
     told["sha256"] = _sha256(table)
     text = json.dumps(told, indent=1) + "\n"
     write_whole(about, lambda path: path.write_text(text, encoding="utf-8"))
-    print(f"{name}: computed in {told['seconds']} s, {describe(told)}")
+    print(f"{name}: computed in {told['seconds']} s\n  {describe(told)}")
     return pd.read_csv(table)  # what a later reader gets, digit for digit
 
 
 def describe(provenance: dict[str, Any]) -> str:
-    """Provenance in one line, with the sources that have changed since."""
+    """Provenance in two lines, with the sources that have changed since."""
     now = source_hashes()
     changed = [name for name, known in provenance["sources"].items() if now.get(name) != known]
     since = f"since then changed: {', '.join(changed)}" if changed else "by these very sources"
     return (
-        f"{provenance['rows']} rows, made {provenance['date']} on {provenance['machine']}, "
-        f"commit {provenance['commit'] or 'unknown'}, in {provenance['seconds']:.0f} s; {since}"
+        f"{provenance['rows']} rows, made {provenance['date']} in {provenance['seconds']:.0f} s on "
+        f"{provenance['machine']}\n  commit {provenance['commit'] or 'unknown'}, {since}"
     )
 
 
