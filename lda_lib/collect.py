@@ -198,6 +198,7 @@ class Collector:
             terminated=flat(terminated),
             truncated=flat(truncated),
             state=flat(place[2]),
+            index=torch.arange(reward.size, device=device),
             task=self.task,
             episodes=episodes,
         )

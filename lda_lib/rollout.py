@@ -12,6 +12,7 @@ episode, t, env (n,)     which episode, which step of it, which environment
 terminated      (n,)     the environment ended the episode with this record
 truncated       (n,)     a time limit cut it here: the value of what followed still counts
 state           (n,)     index of the state in the task's finite model, -1 where there is none
+index           (n,)     the record's place in the rollout as collected; a selection keeps it
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ class Rollout:
     terminated: Tensor
     truncated: Tensor
     state: Tensor
+    index: Tensor
     task: Task
     episodes: dict[int, Episode]
 
@@ -110,7 +112,7 @@ class Rollout:
             data |= {f"action{j}": _cells(self.action[:, j]) for j in range(self.action.shape[1])}
         for name in ("logp", "value", "reward", "advantage", "ret", "terminated", "truncated"):
             data[name] = _cells(getattr(self, name))
-        return pd.DataFrame(data).rename_axis("index")
+        return pd.DataFrame(data, index=_cells(self.index)).rename_axis("index")
 
     def __repr__(self) -> str:
         rows = [
@@ -121,7 +123,7 @@ class Rollout:
         return "\n".join([head, *rows])
 
     def _repr_html_(self) -> str:
-        return self[:10].table().to_html() + f"<p>first 10 of {len(self)} records</p>"
+        return self[:10].table().round(3).to_html() + f"<p>first 10 of {len(self)} records</p>"
 
     def restore(self, index: int, **kwargs) -> gym.Env:
         """Return a new environment in the state that record `index` was made in.

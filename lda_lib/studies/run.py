@@ -80,7 +80,8 @@ def _run_all(
     """Run the missing trials; keep each as it ends; return the errors by key."""
     left = {t.key: t for t in missing}
     errors: dict[str, str] = {}
-    bar = tqdm(total=len(missing), desc=study.name, disable=not missing)
+    quiet = not missing or os.environ.get("LDA_PROGRESS") == "none"
+    bar = tqdm(total=len(missing), desc=study.name, disable=quiet)
     restarts = 0
     while left and restarts <= MOST_RESTARTS:
         try:

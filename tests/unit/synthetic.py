@@ -42,7 +42,7 @@ def make_rollout(policy: nn.Module, n: int, obs_shape, kind, dim, seed=0) -> Rol
     return Rollout(
         obs=obs, action=action, logp=logp, value=value, reward=advantage.clone(),
         advantage=advantage, ret=advantage + value, episode=index * 0, t=index, env=index * 0,
-        terminated=no, truncated=no, state=index * 0 - 1, task=task, episodes={},
+        terminated=no, truncated=no, state=index * 0 - 1, index=index, task=task, episodes={},
     )  # fmt: skip
 
 

@@ -70,7 +70,7 @@ def test_record_fields_are_consistent():
     rollout = PPO("CartPole", seed=0, n_steps=256).collect()
     assert len(rollout) == 256 and set(rollout.tensors()) == {
         "obs", "action", "logp", "value", "reward", "advantage", "ret", "episode", "t", "env",
-        "terminated", "truncated", "state",
+        "terminated", "truncated", "state", "index",
     }  # fmt: skip
     new = rollout.episode[1:] != rollout.episode[:-1]
     assert torch.equal(new, rollout.terminated[:-1] | rollout.truncated[:-1])
@@ -240,3 +240,14 @@ def test_image_observations_are_scaled_and_channels_first():
     rollout = PPO(Pixels, n_steps=4).collect()
     assert rollout.obs.shape == (4, 3, 40, 44)
     torch.testing.assert_close(rollout.obs, torch.full_like(rollout.obs, 0.2))
+
+
+def test_a_selection_keeps_its_records_indices():
+    """A record is identified by its place in the rollout, whatever is cut out of it."""
+    agent = PPO("FrozenLake", seed=0, n_steps=64, n_envs=2)
+    rollout = agent.collect()
+    assert rollout.index.tolist() == list(range(64))
+    chosen = rollout[rollout.action == 2]
+    assert chosen.table().index.tolist() == (rollout.action == 2).nonzero().flatten().tolist()
+    assert chosen[1:3].index.tolist() == chosen.index[1:3].tolist()
+    assert f"{float(rollout.logp[0]):.3f}" in rollout._repr_html_()
