@@ -27,6 +27,10 @@ def _seeds(_: click.Context, __: click.Parameter, text: str | None) -> list[int]
         raise click.BadParameter(f"{text!r}, expected numbers and ranges such as 0-4,7") from error
 
 
+def _words(_: click.Context, __: click.Parameter, text: str | None) -> list[str] | None:
+    return None if text is None else text.split(",")
+
+
 name = click.argument("name", type=click.Choice(list(STUDIES)))
 profile = click.option("--profile", type=click.Choice(PROFILES), default="full", show_default=True)
 
@@ -47,10 +51,15 @@ def list_() -> None:
 @name
 @profile
 @click.option("--seeds", callback=_seeds, help="Only these, such as 0-4,7.")
+@click.option("--tasks", callback=_words, help="Only these, such as FrozenLake,Acrobot.")
 @click.option("--jobs", type=click.IntRange(1), default=2, show_default=True)
-def run(name: str, profile: str, seeds: list[int] | None, jobs: int) -> None:
+def run(
+    name: str, profile: str, seeds: list[int] | None, tasks: list[str] | None, jobs: int
+) -> None:
     """Run what is missing of a study; a killed one goes on where it stopped."""
-    rows = run_study(STUDIES[name], profile=profile, seeds=seeds, jobs=jobs, say=click.echo)
+    rows = run_study(
+        STUDIES[name], profile=profile, seeds=seeds, tasks=tasks, jobs=jobs, say=click.echo
+    )
     click.echo(f"{Store(name, profile).table}: {len(rows)} rows")
 
 

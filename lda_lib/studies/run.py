@@ -30,6 +30,7 @@ def run_study(
     *,
     profile: str = "full",
     seeds: list[int] | None = None,
+    tasks: list[str] | None = None,
     jobs: int = 2,
     store: Store | None = None,
     say: Callable[[str], None] = print,
@@ -40,6 +41,7 @@ def run_study(
         study: which.
         profile: "smoke", "quick" or "full".
         seeds: only these.
+        tasks: only these.
         jobs: processes, each with one torch thread.
         store: where the files lie; the project's folders by default.
         say: what to do with messages.
@@ -56,11 +58,12 @@ def run_study(
         found, damaged = store.finished()
         for name in damaged:
             say(f"{name}: cannot be read (a write was cut short?), the trial runs again")
-        trials = study.trials(profile, seeds)
+        trials = study.trials(profile, seeds, tasks)
         missing = [t for t in trials if t.key not in found]
         say(f"{study.name}: {len(trials)} trials, {len(trials) - len(missing)} finished before")
-        errors = _run_all(study, missing, jobs, store, list(found.values()), say)
-        if len(errors) < len(trials):
+        try:
+            errors = _run_all(study, missing, jobs, store, list(found.values()), say)
+        finally:  # an interrupted run leaves its table complete as far as it came
             store.merge(t.key for t in study.trials(profile))
     for key, error in errors.items():
         say(f"{key} failed:\n{error}")

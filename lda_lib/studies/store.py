@@ -126,10 +126,12 @@ class Store:
             raise ValueError(f"study: {self.name!r} has no finished trial; run it first")
         return pd.concat(tables, ignore_index=True)
 
-    def merge(self, keys: Iterable[str]) -> pd.DataFrame:
-        """Write table and provenance of those of the trials `keys` that are finished."""
+    def merge(self, keys: Iterable[str]) -> None:
+        """Write table and provenance of those of the trials `keys` that are finished, if any."""
         found, _ = self.finished()
         keys = sorted(set(keys) & set(found))
+        if not keys:
+            return
         rows = self.rows(keys)
         told = {
             k: {"trial": asdict(found[k].trial), "provenance": found[k].provenance} for k in keys
@@ -137,4 +139,3 @@ class Store:
         text = json.dumps({"study": self.name, "trials": told}, indent=1) + "\n"
         write_whole(self.table, lambda p: rows.to_csv(p, index=False, lineterminator="\n"))
         write_whole(self.about, lambda p: p.write_text(text, encoding="utf-8"))
-        return pd.read_csv(self.table)

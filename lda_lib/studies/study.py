@@ -59,11 +59,25 @@ class Study:
     table: Callable[[pd.DataFrame], pd.DataFrame]
     figure: Callable[[pd.DataFrame], Figure]
 
-    def trials(self, profile: str = "full", seeds: list[int] | None = None) -> list[Trial]:
-        """The declared trials, in the order of their seeds; `seeds` takes only those."""
+    def trials(
+        self,
+        profile: str = "full",
+        seeds: list[int] | None = None,
+        tasks: list[str] | None = None,
+    ) -> list[Trial]:
+        """The declared trials, in the order of their seeds; only those of `seeds` and `tasks`."""
         if profile not in PROFILES:
             raise ValueError(f"profile: {profile!r}, expected one of {PROFILES}")
-        chosen = [t for t in self.grid(profile) if seeds is None or t.seed in seeds]
+        declared = self.grid(profile)
+        if unknown := set(tasks or ()) - (known := {t.task for t in declared}):
+            raise ValueError(f"tasks: {sorted(unknown)}, expected some of {sorted(known)}")
+        chosen = [
+            t
+            for t in declared
+            if (seeds is None or t.seed in seeds) and (tasks is None or t.task in tasks)
+        ]
         if not chosen:
-            raise ValueError(f"seeds: {seeds} select no trial of {self.name!r} ({profile})")
+            raise ValueError(
+                f"seeds, tasks: {seeds}, {tasks} select no trial of {self.name!r} ({profile})"
+            )
         return sorted(chosen, key=lambda t: t.seed)  # stable: complete pairs arrive early

@@ -226,3 +226,27 @@ def test_command_line(monkeypatch, tmp_path):
     assert "6 trials, 0 finished before" in lda("run", "six_environments", "--seeds", "0-2")
     monkeypatch.setitem(studies.STUDIES, "six_environments", make_study(tmp_path))
     assert "Does it run? (6 trials)" in lda("list")
+
+
+def test_seeds_and_tasks_select(tmp_path):
+    study = STUDIES["six_environments"]
+    chosen = study.trials(seeds=[0, 1], tasks=["Acrobot", "MiniGrid"])
+    assert {(t.task, t.seed) for t in chosen} == {
+        (task, seed) for task in ("Acrobot", "MiniGrid") for seed in (0, 1)
+    }
+    with pytest.raises(ValueError, match=r"tasks: \['Pong'\], expected some of"):
+        study.trials(tasks=["Pong"])
+    with pytest.raises(ValueError, match="select no trial"):
+        study.trials(seeds=[99])
+
+
+def test_an_interrupted_run_leaves_its_table(tmp_path, store, monkeypatch):
+    monkeypatch.setattr("lda_lib.studies.run._in_processes", one_then_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run_study(make_study(tmp_path), store=store, say=lambda text: None)
+    assert len(pd.read_csv(store.table)) == 2
+
+
+def one_then_interrupt(study, trials, jobs):
+    yield run_trial(study, trials[0])
+    raise KeyboardInterrupt
