@@ -7,6 +7,7 @@ import platform
 import time
 import traceback
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from importlib.metadata import version
 
 import pandas as pd
@@ -59,6 +60,11 @@ def run_study(
         for name in damaged:
             say(f"{name}: cannot be read (a write was cut short?), the trial runs again")
         trials = study.trials(profile, seeds, tasks)
+        for other in study.borrows:
+            lent = replace(store, name=other).finished()[0]
+            for key in {t.key for t in study.trials(profile)} & set(lent) - set(found):
+                found[key] = lent[key]
+                store.write(lent[key])
         missing = [t for t in trials if t.key not in found]
         say(f"{study.name}: {len(trials)} trials, {len(trials) - len(missing)} finished before")
         try:

@@ -50,6 +50,8 @@ class Study:
         run: one trial to its tidy rows; task, arm and seed are added to them.
         table: the rows of all trials to the study's table.
         figure: the rows of all trials to the study's figure.
+        borrows: studies that run the same function; their finished trials count here too, where
+            task, arm, seed and settings are the same.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Study:
     run: Callable[[Trial], pd.DataFrame]
     table: Callable[[pd.DataFrame], pd.DataFrame]
     figure: Callable[[pd.DataFrame], Figure]
+    borrows: tuple[str, ...] = ()
 
     def trials(
         self,

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cloudpickle
@@ -250,3 +251,14 @@ def test_an_interrupted_run_leaves_its_table(tmp_path, store, monkeypatch):
 def one_then_interrupt(study, trials, jobs):
     yield run_trial(study, trials[0])
     raise KeyboardInterrupt
+
+
+@pytest.mark.slow
+def test_a_study_borrows_the_same_trials(tmp_path, store):
+    first = make_study(tmp_path)
+    run_study(first, seeds=[0, 2], store=store, say=lambda text: None)
+    second, said = replace(first, name="second", borrows=("tiny",)), []
+    other = replace(store, name="second")
+    rows = run_study(second, store=other, say=said.append)
+    assert said == ["second: 6 trials, 4 finished before"]
+    assert len(rows) == 12 and len(ran(tmp_path)) == 6

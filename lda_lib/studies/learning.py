@@ -1,0 +1,155 @@
+"""What most studies do: train agents that differ in one thing, and compare their learning curves.
+
+An arm is a label with two entries of a trial's settings: `keep`, the filter as [name, arguments] or
+None, and `ppo`, settings of `PPOConfig`. Two studies that declare the same arm with the same
+settings name the same trial, and the second takes it from the first (`Study.borrows`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from .. import filters
+from ..metrics import area_under_curve, bootstrap, sample_efficiency, sustained
+from ..plots import learning_curves, use_style
+from ..ppo import PPO, Keep
+from ..tasks import TASKS
+from .study import Trial
+
+# episodes per evaluation (unused where returns are exact) and rounds between evaluations
+EVALUATION = {
+    "Acrobot": (100, 1),
+    "BipedalWalker": (20, 3),
+    "Highway": (20, 2),
+    "CartPole": (100, 1),
+}
+
+Filter = list[Any]  # [name, arguments], plain JSON
+
+
+def iif(drop: float, **arguments: Any) -> Filter:
+    """The paper's filter as an entry of settings."""
+    return ["IIF", {"drop": drop, **arguments}]
+
+
+def random_like(like: Filter) -> Filter:
+    """Its control: a random drop of as many records."""
+    return ["RandomDrop", {"like": like}]
+
+
+def make_filter(told: Filter | None) -> Keep | None:
+    """The filter that an entry of settings names."""
+    if told is None:
+        return None
+    name, arguments = told
+    nested = {k: make_filter(v) if k == "like" else v for k, v in arguments.items()}
+    kind: Callable[..., Keep] = getattr(filters, name)
+    return kind(**nested)
+
+
+def arm_settings(
+    task: str, profile: str, keep: Filter | None, rounds: int | None = None, **ppo: Any
+) -> dict[str, Any]:
+    """Settings of a trial: the task's rounds, or a tenth of them (quick), or two (smoke)."""
+    rounds = rounds or TASKS[task].rounds
+    episodes, every = EVALUATION.get(task, (100, 1))
+    if profile == "quick":
+        rounds = max(3, rounds // 10)
+    if profile == "smoke":
+        rounds, episodes, every = 2, 2, 1
+    return {
+        "keep": keep,
+        "ppo": {"preset": "paired", "compile": rounds >= 10} | ppo,
+        "rounds": rounds,
+        "episodes": episodes,
+        "evaluate_every": every,
+    }
+
+
+def run(trial: Trial) -> pd.DataFrame:
+    """Train one agent: its history."""
+    s = trial.settings
+    agent = PPO(trial.task, seed=trial.seed, keep=make_filter(s["keep"]), **s["ppo"])
+    history = agent.learn(
+        s["rounds"],
+        episodes=s["episodes"],
+        evaluate_every=s["evaluate_every"],
+        progress=False,
+    )
+    return history.drop(columns="steps")
+
+
+def ordered(rows: pd.DataFrame, column: str, order: Iterable[str] = ()) -> list[str]:
+    """What stands in a column, first in the given order, then as it comes."""
+    present = list(dict.fromkeys(rows[column]))
+    first = [x for x in order if x in present]
+    return first + [x for x in present if x not in first]
+
+
+def curves(rows: pd.DataFrame, task: str, arm: str) -> pd.DataFrame:
+    """Evaluated returns, one row per evaluated round, one column per seed."""
+    chosen = rows[(rows.task == task) & (rows.arm == arm) & rows.return_mean.notna()]
+    return chosen.pivot(index="round", columns="seed", values="return_mean")
+
+
+def paired_table(
+    rows: pd.DataFrame, arms: Sequence[str], baseline: str = "PPO", tasks: Iterable[str] = ()
+) -> pd.DataFrame:
+    """Per task and arm: return at the end, area under the curve, savings against the baseline.
+
+    Savings (PAPER section 3, "Metrics") are in percent, paired by seed. `gain` and `gain_area` are
+    differences to the baseline's final return and area, paired too. `_low` and `_high`: 95 %
+    bootstrap intervals over seeds. `sustained` columns use curves that count a level once it holds
+    for three evaluations. `censored`: levels the arm never reached, of `levels`, over all seeds.
+    """
+    out = []
+    for task in ordered(rows, "task", tasks):
+        standard = curves(rows, task, baseline)
+        for arm in ordered(rows[rows.task == task], "arm", arms):
+            own = curves(rows, task, arm)
+            seeds = [s for s in own.columns if s in standard.columns]
+            if not seeds:
+                continue
+            pairs = [sample_efficiency(standard[s], own[s]) for s in seeds]
+            area = {s: area_under_curve(own[s]) for s in seeds}
+            values = {
+                "final": own[seeds].iloc[-1],
+                "gain": (own - standard)[seeds].iloc[-1],
+                "area": list(area.values()),
+                "gain_area": [area[s] - area_under_curve(standard[s]) for s in seeds],
+                "se_ave": [100 * p.se_ave for p in pairs],
+                "se_peak": [100 * p.se_peak for p in pairs],
+            }
+            if len(own) > 2:
+                held = [sample_efficiency(sustained(standard[s]), sustained(own[s])) for s in seeds]
+                values["se_ave_sustained"] = [100 * p.se_ave for p in held]
+            row: dict[str, object] = {"task": task, "arm": arm, "seeds": len(seeds)}
+            for name, x in values.items():
+                row |= dict(zip((name, f"{name}_low", f"{name}_high"), bootstrap(np.asarray(x))))
+            row["censored"] = sum(p.censored for p in pairs)
+            row["levels"] = sum(p.levels for p in pairs)
+            out.append(row)
+    return pd.DataFrame(out)
+
+
+def panels(rows: pd.DataFrame, arms: Sequence[str], tasks: Iterable[str] = ()) -> Figure:
+    """Learning curves, a panel per task."""
+    use_style()
+    present = ordered(rows, "task", tasks)
+    columns = min(3, len(present))
+    lines = -(-len(present) // columns)
+    fig, axes = plt.subplots(lines, columns, figsize=(4.2 * columns, 3.4 * lines), squeeze=False)
+    for ax, task in zip(axes.flat, present, strict=False):
+        mine = rows[(rows.task == task) & rows.return_mean.notna()]
+        learning_curves(mine, arms=ordered(mine, "arm", arms), ax=ax)
+        ax.set_title(task)
+    for ax in list(axes.flat)[len(present) :]:
+        ax.set_visible(False)
+    fig.tight_layout()
+    return fig
