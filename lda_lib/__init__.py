@@ -13,6 +13,7 @@ from .files import CheckpointError
 from .filters import IIF, AdvantageHeuristic, LowestAdvantage, RandomDrop, TDError
 from .policy import ActorCritic
 from .ppo import PPO
+from .rivals import RandomNegative, TrajectoryValue
 from .rollout import Rollout
 from .scores import influence_history, score_table
 from .step import Trace
@@ -31,11 +32,13 @@ __all__ = [
     "LowestAdvantage",
     "PPOConfig",
     "RandomDrop",
+    "RandomNegative",
     "Return",
     "Rollout",
     "TDError",
     "Task",
     "Trace",
+    "TrajectoryValue",
     "__version__",
     "exact_advantage",
     "exact_return",

@@ -64,14 +64,15 @@ def learning_curves(
     ax = plt.subplots()[1] if ax is None else ax
     for k, arm in enumerate(arms):
         table = runs[runs["arm"] == arm].pivot(index="round", columns="seed", values=y)
-        ax.plot(table.index, table.to_numpy(), color=COLOURS[k], linewidth=0.7, alpha=0.35)
+        colour = COLOURS[k % len(COLOURS)]
+        ax.plot(table.index, table.to_numpy(), color=colour, linewidth=0.7, alpha=0.35)
         every = max(1, len(table) // 8)
         ax.plot(
             table.index,
             table.mean(axis=1),
-            color=COLOURS[k],
-            linestyle=LINES[k],
-            marker=MARKERS[k],
+            color=colour,
+            linestyle=LINES[(k + k // len(COLOURS)) % len(LINES)],
+            marker=MARKERS[k % len(MARKERS)],
             markevery=every,
             markersize=5,
             label=f"{arm} ({table.shape[1]} seeds)",

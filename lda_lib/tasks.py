@@ -198,6 +198,7 @@ _SGD: dict[str, Any] = {"optimizer": "sgd", "lr": 5e-3}
 _LAKE = {"is_slippery": False, "map_name": "4x4"}
 _ICE4 = {"is_slippery": True, "map_name": "4x4"}
 _ICE8 = {"is_slippery": True, "map_name": "8x8"}
+_WIND = {"enable_wind": True}
 _HIGHWAY = {"config": {"vehicles_count": 10}}
 
 TASKS: dict[str, Task] = {
@@ -217,6 +218,7 @@ TASKS: dict[str, Task] = {
         Task("Highway", "highway-v0", _HIGHWAY, module="highway_env", rounds=25, **_SGD),
         Task("LunarLander", "LunarLander-v3", rounds=100, drop=0.125, **_SGD),
         Task("BipedalWalker", "BipedalWalker-v3", wrap=FreshWorld, rounds=150, drop=0.0625),
+        Task("LunarLanderWindy", "LunarLander-v3", _WIND, rounds=100, drop=0.125, **_SGD),
         Task("CartPole", "CartPole-v1", rounds=20, **_SGD),
         Task("FrozenLakeSlippery", "FrozenLake-v1", _ICE4, rounds=160, **_SGD),
         Task("FrozenLakeSlippery8x8", "FrozenLake-v1", _ICE8, rounds=160, **_SGD),

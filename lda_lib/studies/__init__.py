@@ -1,9 +1,27 @@
 """The experiments of the book: each a declared grid of trials and what becomes of it."""
 
+from .drop_fraction import DROP_FRACTION
+from .rivals import RIVALS
 from .sb3_parity import SB3_PARITY
 from .six_environments import SIX_ENVIRONMENTS
+from .slippery import SLIPPERY
+from .step_size import STEP_SIZE
 from .study import Study, Trial
+from .variants import ADAM, AS_WRITTEN, CONFOUNDS
 
-STUDIES: dict[str, Study] = {study.name: study for study in (SB3_PARITY, SIX_ENVIRONMENTS)}
+STUDIES: dict[str, Study] = {
+    study.name: study
+    for study in (
+        SB3_PARITY,
+        SIX_ENVIRONMENTS,
+        DROP_FRACTION,
+        ADAM,
+        AS_WRITTEN,
+        CONFOUNDS,
+        RIVALS,
+        STEP_SIZE,
+        SLIPPERY,
+    )
+}
 
 __all__ = ["STUDIES", "Study", "Trial"]

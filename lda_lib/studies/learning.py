@@ -15,10 +15,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from .. import filters
+from ..filters import IIF, AdvantageHeuristic, LowestAdvantage, RandomDrop, TDError
 from ..metrics import area_under_curve, bootstrap, sample_efficiency, sustained
 from ..plots import learning_curves, use_style
 from ..ppo import PPO, Keep
+from ..rivals import RandomNegative, TrajectoryValue
 from ..tasks import TASKS
 from .study import Trial
 
@@ -31,6 +32,18 @@ EVALUATION = {
 }
 
 Filter = list[Any]  # [name, arguments], plain JSON
+FILTERS: dict[str, Callable[..., Keep]] = {
+    kind.__name__: kind
+    for kind in (
+        IIF,
+        RandomDrop,
+        RandomNegative,
+        LowestAdvantage,
+        AdvantageHeuristic,
+        TDError,
+        TrajectoryValue,
+    )
+}
 
 
 def iif(drop: float, **arguments: Any) -> Filter:
@@ -48,9 +61,7 @@ def make_filter(told: Filter | None) -> Keep | None:
     if told is None:
         return None
     name, arguments = told
-    nested = {k: make_filter(v) if k == "like" else v for k, v in arguments.items()}
-    kind: Callable[..., Keep] = getattr(filters, name)
-    return kind(**nested)
+    return FILTERS[name](**{k: make_filter(v) if k == "like" else v for k, v in arguments.items()})
 
 
 def arm_settings(

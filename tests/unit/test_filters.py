@@ -9,7 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from lda_lib import IIF, PPO, Action, AdvantageHeuristic, LowestAdvantage, RandomDrop, TDError
+from lda_lib import (
+    IIF,
+    PPO,
+    Action,
+    AdvantageHeuristic,
+    LowestAdvantage,
+    RandomDrop,
+    RandomNegative,
+    TDError,
+    TrajectoryValue,
+)
 from lda_lib.filters import drop_lowest, monte_carlo_advantage, td_error
 
 from .worlds import Corridor
@@ -176,3 +186,43 @@ def test_without_repeated_states_the_heuristics_drop_nothing():
 def test_bad_settings_are_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_random_negative_drops_as_many_among_the_negative():
+    agent = PPO("LunarLander", seed=0, n_steps=400)
+    rollout = agent.collect()
+    iif = IIF(0.5)
+    keep = RandomNegative(like=iif)(agent, rollout)
+    assert int((~keep).sum()) == int((~iif(agent, rollout)).sum()) > 0
+    assert (rollout.advantage[~keep] < 0).all()
+    nearly_all = RandomNegative(like=lambda agent, rollout: torch.arange(len(rollout)) < 1)
+    keep = nearly_all(agent, rollout)
+    assert torch.equal(~keep, rollout.advantage < 0)  # there are no more of them
+    with pytest.raises(ValueError, match=r"like: 0\.5"):
+        RandomNegative(like=0.5)
+
+
+def test_trajectory_values_are_products_of_summed_gradients():
+    """Against the definition, with every record's gradient written out."""
+    agent = PPO("CartPole", seed=0, n_steps=96)
+    rollout = agent.collect()
+    scaled = (rollout.advantage - rollout.advantage.mean()) / (rollout.advantage.std() + 1e-8)
+    params = list(agent.policy.parameters())
+    rows = []
+    for i in range(96):
+        log_prob = agent.policy.log_prob(rollout.obs[i : i + 1], rollout.action[i : i + 1])
+        grads = torch.autograd.grad(scaled[i] * log_prob.sum(), params, allow_unused=True)
+        rows.append(torch.cat([g.flatten() for g in grads if g is not None]))
+    g = torch.stack(rows).double()
+    assert len(rollout.episode.unique()) > 2
+    for leave_out in (False, True):
+        rule = TrajectoryValue(leave_out)
+        keep = rule(agent, rollout)
+        for episode in rollout.episode.unique():
+            mine = rollout.episode == episode
+            others = ~mine if leave_out else torch.ones_like(mine)
+            expected = float(g[mine].sum(0) @ g[others].mean(0))
+            assert rule.scores[mine].tolist() == pytest.approx(
+                [expected] * int(mine.sum()), rel=1e-4
+            )
+            assert (keep[mine] == (expected >= 0)).all()

@@ -1,0 +1,58 @@
+"""IIF beside other rules for whom to drop."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from ..tasks import TASKS
+from .learning import Filter, arm_settings, iif, paired_table, panels, random_like, run
+from .study import Study, Trial
+
+SEEDS = {"FrozenLake": 20, "MiniGrid": 5, "Acrobot": 5, "LunarLander": 5}  # from 0
+EVERYWHERE = ("PPO", "IIF", "random drop", "random negative", "lowest advantage")
+ARMS = {  # the tasks of the paper's own comparisons, and FrozenLake for all
+    "FrozenLake": (*EVERYWHERE, "heuristic 1", "heuristic 2", "TD error", "DTV", "DTV-Loo"),
+    "MiniGrid": (*EVERYWHERE, "heuristic 1", "heuristic 2", "DTV", "DTV-Loo"),
+    "Acrobot": EVERYWHERE,
+    "LunarLander": (*EVERYWHERE, "TD error"),
+}
+
+
+def keep(arm: str, drop: float) -> Filter | None:
+    """The filter of an arm; where it has a share to drop, it is the paper's p for IIF."""
+    filtered = iif(drop)
+    known: dict[str, Filter | None] = {
+        "PPO": None,
+        "IIF": filtered,
+        "random drop": random_like(filtered),
+        "random negative": ["RandomNegative", {"like": filtered}],
+        "lowest advantage": ["LowestAdvantage", {"like": filtered}],
+        "heuristic 1": ["AdvantageHeuristic", {"drop": drop, "rule": 1}],
+        "heuristic 2": ["AdvantageHeuristic", {"drop": drop, "rule": 2}],
+        "TD error": ["TDError", {}],
+        "DTV": ["TrajectoryValue", {}],
+        "DTV-Loo": ["TrajectoryValue", {"leave_out": True}],
+    }
+    return known[arm]
+
+
+def grid(profile: str) -> list[Trial]:
+    """Every rule on FrozenLake; elsewhere those that the paper compares, and the controls."""
+    return [
+        Trial(task, arm, s, arm_settings(task, profile, keep(arm, TASKS[task].drop)))
+        for task, seeds in SEEDS.items()
+        if profile != "smoke" or task == "FrozenLake"
+        for s in range(seeds if profile == "full" else 2)
+        for arm in ARMS[task]
+    ]
+
+
+RIVALS = Study(
+    "rivals",
+    "Is IIF better than simpler rules for whom to drop?",
+    grid,
+    run,
+    partial(paired_table, arms=ARMS["FrozenLake"], tasks=SEEDS),
+    partial(panels, arms=ARMS["FrozenLake"], tasks=SEEDS),
+    borrows=("six_environments",),
+)

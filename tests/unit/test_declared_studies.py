@@ -1,0 +1,131 @@
+"""The declared studies: their grids, and the committed tables made by them."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from matplotlib import pyplot as plt
+
+from lda_lib import IIF, PPO, RandomDrop, RandomNegative
+from lda_lib.results import DATA
+from lda_lib.studies import STUDIES
+from lda_lib.studies.learning import iif, make_filter, paired_table, random_like
+from lda_lib.studies.run import run_trial
+from lda_lib.studies.slippery import Watched
+from lda_lib.studies.step_size import moved, update_to
+from lda_lib.studies.store import Store
+
+RUN = [name for name in STUDIES if (DATA / "results" / f"{name}.csv").exists()]
+# what differs from run to run: times
+ASIDE = ("seconds", "seconds_collect", "seconds_score", "seconds_update", "seconds_evaluate")
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_grids_name_each_trial_once_and_pair_their_arms(name):
+    for profile in ("smoke", "quick", "full"):
+        trials = STUDIES[name].trials(profile)
+        assert Counter(t.key for t in trials).most_common(1)[0][1] == 1
+        for task in {t.task for t in trials}:
+            arms = Counter((t.seed, t.arm) for t in trials if t.task == task)
+            seeds, names = {s for s, _ in arms}, {a for _, a in arms}
+            assert len(arms) == len(seeds) * len(names), "each arm runs on each seed"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_smoke_run_gives_table_and_figure(name):
+    study = STUDIES[name]
+    trials = study.trials("smoke")
+    first = [t for t in trials if (t.task, t.seed) == (trials[0].task, trials[0].seed)]
+    done = [run_trial(study, t)[1] for t in first]
+    assert not [text for text in done if isinstance(text, str)], "a trial failed"
+    rows = pd.concat([one.rows for one in done], ignore_index=True)
+    assert len(study.table(rows)) > 0
+    assert study.figure(rows).axes
+    plt.close("all")
+
+
+@pytest.mark.parametrize("name", RUN)
+def test_committed_rows_are_declared_and_make_the_table(name):
+    study, store = STUDIES[name], Store(name)
+    declared = {t.key for t in study.trials()}
+    found, damaged = store.finished()
+    assert found and not damaged
+    assert set(found) <= declared, "a committed trial is not declared"
+    table = study.table(store.rows(found))
+    assert len(table) > 0 and table.select_dtypes("number").notna().any().all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RUN)
+def test_the_cheapest_committed_trial_comes_out_again(name):
+    study, (found, _) = STUDIES[name], Store(name).finished()
+    known = min(found.values(), key=lambda f: f.provenance["seconds"])
+    _, again = run_trial(study, known.trial)
+    assert not isinstance(again, str), again
+    old, new = (f.rows.drop(columns=[c for c in ASIDE if c in f.rows]) for f in (known, again))
+    assert list(old.columns) == list(new.columns) and len(old) == len(new)
+    for column in old.columns:
+        if pd.api.types.is_numeric_dtype(old[column]):
+            assert np.allclose(old[column], new[column], rtol=1e-3, atol=1e-4, equal_nan=True)
+        else:
+            assert old[column].astype(str).tolist() == new[column].astype(str).tolist()
+
+
+def test_filters_are_built_from_settings():
+    assert make_filter(None) is None
+    control = make_filter(random_like(iif(0.25, settings={"normalize": "rollout"})))
+    assert isinstance(control, RandomDrop) and isinstance(control.like, IIF)
+    assert control.like.drop == 0.25 and control.like.settings == {"normalize": "rollout"}
+    assert isinstance(make_filter(["RandomNegative", {"like": iif(0.5)}]), RandomNegative)
+
+
+def test_the_paired_table_compares_seed_by_seed():
+    curves = {
+        ("PPO", 0): [0.0, 1.0, 2.0, 4.0],
+        ("PPO", 1): [1.0, 1.0, 2.0, 3.0],
+        ("IIF", 0): [1.0, 2.0, 4.0, 5.0],
+        ("IIF", 1): [1.0, 2.0, 2.0, 2.5],
+    }
+    rows = pd.DataFrame(
+        {"task": "T", "arm": arm, "seed": seed, "round": k, "return_mean": x}
+        for (arm, seed), curve in curves.items()
+        for k, x in enumerate(curve, 1)
+    )
+    table = paired_table(rows, ("PPO", "IIF")).set_index("arm")
+    assert table.loc["PPO", "gain"] == 0 and table.loc["IIF", "gain"] == pytest.approx(0.25)
+    # seed 0: levels 0, 1, 2, 4 at rounds 1 2 3 4 against 1 1 2 3; seed 1: 1, 2, 3 at 1 3 4
+    # against 1, 2 and never (5)
+    first, second = (0 + 1 / 2 + 1 / 3 + 1 / 4) / 4, (0 + 1 / 3 - 1 / 4) / 3
+    assert table.loc["IIF", "se_ave"] == pytest.approx(100 * (first + second) / 2)
+    assert table.loc["IIF", ["censored", "levels"]].tolist() == [1, 7]
+
+
+def test_watching_changes_nothing_and_notes_the_bias():
+    plain, watched = (
+        PPO("FrozenLakeSlippery", seed=0, keep=keep) for keep in (None, Watched(None))
+    )
+    a, b = (agent.learn(2, progress=False).return_mean for agent in (plain, watched))
+    assert a.tolist() == b.tolist() and watched.keep.bias == [0.0, 0.0]
+    lucky = Watched(lambda agent, rollout: rollout.advantage > 0)
+    PPO("FrozenLakeSlippery", seed=0, keep=lucky).learn(1, progress=False)
+    assert lucky.bias[0] > 0  # whoever keeps what looks good keeps what looks better than it is
+
+
+def test_an_update_can_be_asked_to_move_so_far():
+    agent = PPO("FrozenLake", seed=0, compile=False)
+    rollout = agent.collect()
+    start = {name: p.clone() for name, p in agent.policy.named_parameters()}
+    lr, reached = update_to(agent, rollout, wanted=2e-3)
+    assert reached == pytest.approx(2e-3, rel=0.05) and reached == moved(agent, rollout)
+    assert agent.round == 1 and agent.config.lr == 5e-3
+    again = PPO("FrozenLake", seed=0, compile=False, lr=lr)
+    again.policy.load_state_dict(start)
+    again.update(again.collect())
+    assert all(
+        torch.equal(p, q) for p, q in zip(agent.policy.parameters(), again.policy.parameters())
+    )
