@@ -2,6 +2,7 @@
 
 from .drop_fraction import DROP_FRACTION
 from .rivals import RIVALS
+from .runtime import RUNTIME
 from .sb3_parity import SB3_PARITY
 from .six_environments import SIX_ENVIRONMENTS
 from .slippery import SLIPPERY
@@ -21,6 +22,7 @@ STUDIES: dict[str, Study] = {
         RIVALS,
         STEP_SIZE,
         SLIPPERY,
+        RUNTIME,
     )
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import click
 import pandas as pd
@@ -11,7 +12,8 @@ import pandas as pd
 from ..files import write_whole
 from ..results import source_hashes
 from . import STUDIES
-from .run import run_study
+from .paper import compare
+from .run import BACKENDS, run_study
 from .store import Store
 from .study import PROFILES, Study
 
@@ -53,14 +55,12 @@ def list_() -> None:
 @click.option("--seeds", callback=_seeds, help="Only these, such as 0-4,7.")
 @click.option("--tasks", callback=_words, help="Only these, such as FrozenLake,Acrobot.")
 @click.option("--jobs", type=click.IntRange(1), default=2, show_default=True)
-def run(
-    name: str, profile: str, seeds: list[int] | None, tasks: list[str] | None, jobs: int
-) -> None:
+@click.option("--backend", type=click.Choice(BACKENDS), default="local", show_default=True)
+@click.option("--address", help="Head of the Ray cluster, such as 10.0.0.1:6379.")
+def run(name: str, **options: Any) -> None:
     """Run what is missing of a study; a killed one goes on where it stopped."""
-    rows = run_study(
-        STUDIES[name], profile=profile, seeds=seeds, tasks=tasks, jobs=jobs, say=click.echo
-    )
-    click.echo(f"{Store(name, profile).table}: {len(rows)} rows")
+    rows = run_study(STUDIES[name], say=click.echo, **options)
+    click.echo(f"{Store(name, options['profile']).table}: {len(rows)} rows")
 
 
 @study.command()
@@ -95,11 +95,7 @@ def status(name: str, profile: str) -> None:
 @click.option("--out", type=click.Path(path_type=Path), help="CSV to write.")
 def table(name: str, profile: str, out: Path | None) -> None:
     """The study's table, from the finished trials; nothing is run."""
-    result = STUDIES[name].table(_rows(STUDIES[name], profile))
-    if out is not None:
-        write_whole(out, lambda path: result.to_csv(path, index=False))
-    with pd.option_context("display.width", 200, "display.max_columns", 40):
-        click.echo(result.round(2).to_string(index=False))
+    _show(STUDIES[name].table(_rows(STUDIES[name], profile)), out)
 
 
 @study.command()
@@ -112,6 +108,20 @@ def figure(name: str, profile: str, out: Path) -> None:
     kind = out.suffix.removeprefix(".") or "png"
     write_whole(out, lambda path: drawn.savefig(path, format=kind))
     click.echo(f"wrote {out}")
+
+
+@study.command()
+@click.option("--out", type=click.Path(path_type=Path), help="CSV to write.")
+def paper(out: Path | None) -> None:
+    """Each number of the paper beside ours, with a verdict by rule; nothing is run."""
+    _show(compare(), out)
+
+
+def _show(result: pd.DataFrame, out: Path | None) -> None:
+    if out is not None:
+        write_whole(out, lambda path: result.to_csv(path, index=False))
+    with pd.option_context("display.width", 200, "display.max_columns", 60):
+        click.echo(result.round(2).to_string(index=False))
 
 
 def _rows(one: Study, profile: str) -> pd.DataFrame:

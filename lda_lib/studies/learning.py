@@ -117,7 +117,8 @@ def paired_table(
     Savings (PAPER section 3, "Metrics") are in percent, paired by seed. `gain` and `gain_area` are
     differences to the baseline's final return and area, paired too. `_low` and `_high`: 95 %
     bootstrap intervals over seeds. `sustained` columns use curves that count a level once it holds
-    for three evaluations. `censored`: levels the arm never reached, of `levels`, over all seeds.
+    for three evaluations, `of_mean` ones the mean curves. `censored`: levels the arm never
+    reached, of `levels`, over all seeds.
     """
     out = []
     for task in ordered(rows, "task", tasks):
@@ -143,6 +144,8 @@ def paired_table(
             row: dict[str, object] = {"task": task, "arm": arm, "seeds": len(seeds)}
             for name, x in values.items():
                 row |= dict(zip((name, f"{name}_low", f"{name}_high"), bootstrap(np.asarray(x))))
+            means = sample_efficiency(standard[seeds].mean(axis=1), own[seeds].mean(axis=1))
+            row["se_ave_of_mean"], row["se_peak_of_mean"] = 100 * means.se_ave, 100 * means.se_peak
             row["censored"] = sum(p.censored for p in pairs)
             row["levels"] = sum(p.levels for p in pairs)
             out.append(row)

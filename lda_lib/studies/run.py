@@ -20,6 +20,9 @@ from .store import Finished, Store
 from .study import Study, Trial
 
 MOST_RESTARTS = 3  # of the processes, without a single trial finished in between
+BACKENDS = ("local", "ray")
+
+Results = Iterable[tuple[Trial, "Finished | str"]]  # as they end; an error is its text
 
 
 class Failed(RuntimeError):
@@ -33,6 +36,8 @@ def run_study(
     seeds: list[int] | None = None,
     tasks: list[str] | None = None,
     jobs: int = 2,
+    backend: str = "local",
+    address: str | None = None,
     store: Store | None = None,
     say: Callable[[str], None] = print,
 ) -> pd.DataFrame:
@@ -43,7 +48,9 @@ def run_study(
         profile: "smoke", "quick" or "full".
         seeds: only these.
         tasks: only these.
-        jobs: processes, each with one torch thread.
+        jobs: processes on this machine, each with one torch thread.
+        backend: "local" (joblib) or "ray", where the cluster decides how many run at once.
+        address: of the Ray cluster's head; see `cluster.on_cluster`.
         store: where the files lie; the project's folders by default.
         say: what to do with messages.
 
@@ -54,6 +61,8 @@ def run_study(
         Busy: another runner works on the study.
         Failed: trials ended with an error, which is said; all others were run and kept.
     """
+    if backend not in BACKENDS:
+        raise ValueError(f"backend: {backend!r}, expected one of {BACKENDS}")
     store = store or Store(study.name, profile)
     with store.lock():
         found, damaged = store.finished()
@@ -68,7 +77,13 @@ def run_study(
         missing = [t for t in trials if t.key not in found]
         say(f"{study.name}: {len(trials)} trials, {len(trials) - len(missing)} finished before")
         try:
-            errors = _run_all(study, missing, jobs, store, list(found.values()), say)
+            if backend == "ray":
+                from .cluster import on_cluster
+
+                ended: Results = on_cluster(study, missing, address)
+            else:
+                ended = _in_processes(study, missing, jobs, say)
+            errors = _keep_all(study.name, missing, ended, jobs, store, list(found.values()), say)
         finally:  # an interrupted run leaves its table complete as far as it came
             store.merge(t.key for t in study.trials(profile))
     for key, error in errors.items():
@@ -78,44 +93,52 @@ def run_study(
     return store.rows(t.key for t in trials)
 
 
-def _run_all(
-    study: Study,
+def _keep_all(
+    name: str,
     missing: list[Trial],
+    ended: Results,
     jobs: int,
     store: Store,
     known: list[Finished],
     say: Callable[[str], None],
 ) -> dict[str, str]:
-    """Run the missing trials; keep each as it ends; return the errors by key."""
+    """Keep each trial as it ends; return the errors by key."""
     left = {t.key: t for t in missing}
     errors: dict[str, str] = {}
     quiet = not missing or os.environ.get("LDA_PROGRESS") == "none"
-    bar = tqdm(total=len(missing), desc=study.name, disable=quiet)
-    restarts = 0
-    while left and restarts <= MOST_RESTARTS:
-        try:
-            for trial, result in _in_processes(study, list(left.values()), jobs):
-                del left[trial.key]
-                restarts = 0
-                if isinstance(result, str):
-                    errors[trial.key] = result
-                else:
-                    store.write(result)
-                    known.append(result)
-                bar.update()
-                bar.set_postfix_str(f"about {_estimate(known, left, jobs) / 60:.0f} min left")
-        except TerminatedWorkerError:
-            restarts += 1
-            say("a process was killed: its trials run again, nothing finished is lost")
-    bar.close()
-    return errors | {key: "its process was killed again and again" for key in left}
+    with tqdm(total=len(missing), desc=name, disable=quiet) as bar:
+        for trial, result in ended:
+            del left[trial.key]
+            if isinstance(result, str):
+                errors[trial.key] = result
+            else:
+                store.write(result)
+                known.append(result)
+            bar.update()
+            bar.set_postfix_str(f"about {_estimate(known, left, jobs) / 60:.0f} min left")
+    return errors
 
 
 def _in_processes(
-    study: Study, trials: list[Trial], jobs: int
-) -> Iterable[tuple[Trial, Finished | str]]:
-    work = (delayed(run_trial)(study, trial) for trial in trials)
-    return Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)(work)
+    study: Study, trials: list[Trial], jobs: int, say: Callable[[str], None]
+) -> Results:
+    """Run trials in processes of this machine; those of a process that was killed run again."""
+    left = {t.key: t for t in trials}
+    restarts = 0
+    while left and restarts <= MOST_RESTARTS:
+        work = (delayed(run_trial)(study, trial) for trial in left.values())
+        try:
+            for trial, result in Parallel(jobs, return_as="generator_unordered", batch_size=1)(
+                work
+            ):
+                del left[trial.key]
+                restarts = 0
+                yield trial, result
+        except TerminatedWorkerError:
+            restarts += 1
+            say("a process was killed: its trials run again, nothing finished is lost")
+    for trial in left.values():
+        yield trial, "its process was killed again and again"
 
 
 def run_trial(study: Study, trial: Trial) -> tuple[Trial, Finished | str]:

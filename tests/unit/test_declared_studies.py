@@ -8,20 +8,24 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from click.testing import CliRunner
 from matplotlib import pyplot as plt
 
 from lda_lib import IIF, PPO, RandomDrop, RandomNegative
+from lda_lib.cli import main
 from lda_lib.results import DATA
 from lda_lib.studies import STUDIES
 from lda_lib.studies.learning import iif, make_filter, paired_table, random_like
+from lda_lib.studies.paper import compare, verdict
 from lda_lib.studies.run import run_trial
 from lda_lib.studies.slippery import Watched
 from lda_lib.studies.step_size import moved, update_to
 from lda_lib.studies.store import Store
 
 RUN = [name for name in STUDIES if (DATA / "results" / f"{name}.csv").exists()]
-# what differs from run to run: times
-ASIDE = ("seconds", "seconds_collect", "seconds_score", "seconds_update", "seconds_evaluate")
+# times differ from run to run
+PHASES = ("collect", "score", "update")
+ASIDE = ("seconds", "seconds_evaluate", *PHASES, *(f"seconds_{p}" for p in PHASES))
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -129,3 +133,26 @@ def test_an_update_can_be_asked_to_move_so_far():
     assert all(
         torch.equal(p, q) for p, q in zip(agent.policy.parameters(), again.policy.parameters())
     )
+
+
+@pytest.mark.parametrize(
+    ("ours", "expected"),
+    [
+        ((20.0, 29.0), "weaker"),
+        ((20.0, 31.0), "agrees"),
+        ((36.5, 40.0), "stronger"),
+        ((np.nan, np.nan), "not comparable"),
+    ],
+)
+def test_the_verdict_follows_its_rule(ours, expected):
+    assert verdict(33.0, 3.0, *ours) == expected
+
+
+def test_the_papers_numbers_stand_beside_ours():
+    table = compare()
+    assert len(table) == len(pd.read_csv(DATA / "paper" / "values.csv"))
+    lake = table[(table.task == "FrozenLake") & (table.study == "six_environments")]
+    assert lake.set_index("metric").paper["se_ave"] == 34.0
+    assert lake.seeds.eq(20).all() and lake.ours.notna().all()
+    printed = CliRunner().invoke(main, ["study", "paper"])
+    assert printed.exit_code == 0 and "BipedalWalker" in printed.output

@@ -248,7 +248,7 @@ def test_an_interrupted_run_leaves_its_table(tmp_path, store, monkeypatch):
     assert len(pd.read_csv(store.table)) == 2
 
 
-def one_then_interrupt(study, trials, jobs):
+def one_then_interrupt(study, trials, jobs, say):
     yield run_trial(study, trials[0])
     raise KeyboardInterrupt
 
