@@ -75,8 +75,8 @@ class Explorer(widgets.VBox):
         self.said, self.head = widgets.HTML(), widgets.HTML()
         self.list = widgets.Select(rows=14, layout={"width": "100%"})
         self.list.add_class("lda-records")
-        self.detail = widgets.HTML()
-        self.frame = widgets.Image(format="png", layout={"max_width": "320px"})
+        self.detail, self.near = widgets.HTML(), widgets.HTML()
+        self.frame = widgets.Image(format="png", layout={"max_width": "360px"})
         self.table = self.records
         for control in (self.sort, self.lowest, self.where):
             control.observe(self._relist, "value")
@@ -87,8 +87,9 @@ class Explorer(widgets.VBox):
         )
         self.head.add_class("lda-head")
         top = widgets.HBox([self.sort, self.lowest, self.where])
-        bottom = widgets.HBox([self.frame, self.detail])
-        super().__init__([widgets.HTML(mono), top, self.said, self.head, self.list, bottom])
+        middle = widgets.HBox([self.frame, self.detail], layout={"align_items": "flex-start"})
+        listed = [self.said, self.head, self.list]
+        super().__init__([widgets.HTML(mono), top, *listed, middle, self.near])
         self._relist()
 
     @property
@@ -106,7 +107,7 @@ class Explorer(widgets.VBox):
         self.said.value = f"{len(self.table)} of {len(self.records)} records" + (
             f", the first {MOST_LISTED} listed" if len(self.table) > MOST_LISTED else ""
         )
-        head, *lines = shown.round(3).rename_axis(None).to_string().splitlines()
+        head, *lines = shown.rename_axis(None).to_string(float_format=_short).splitlines()
         self.head.value = f"<pre>{html.escape(head)}</pre>" if len(shown) else ""
         lines = [line.replace(" ", "\u00a0") for line in lines] if len(shown) else []
         self.list.options = list(zip(lines, shown.index.tolist(), strict=True))
@@ -114,7 +115,7 @@ class Explorer(widgets.VBox):
 
     def _show(self, _: Any = None) -> None:
         if self.chosen is None:
-            self.detail.value = ""
+            self.detail.value = self.near.value = ""
             self.frame.layout.display = "none"
             return
         place = self.records.index.get_loc(self.chosen)
@@ -122,15 +123,21 @@ class Explorer(widgets.VBox):
         picture, why = state_picture(self.rollout, place)
         self.frame.layout.display = "none" if picture is None else ""
         self.frame.value = picture or b""
+        actions = action_table(self.policy, self.rollout, place)
         self.detail.value = (
-            f"<h4>record {self.chosen}</h4>"
-            + self.records.loc[[self.chosen]].T.round(4).to_html(header=False)
+            f"<h4>record {self.chosen}: what the policy would do here</h4>"
+            + actions.to_html(index=False, float_format=_short)
             + (f"<p>no picture: {html.escape(why)}</p>" if why else "")
-            + "<h4>what the policy would do here</h4>"
-            + action_table(self.policy, self.rollout, place).round(3).to_html(index=False)
-            + "<h4>nearest records</h4>"
-            + self.records.iloc[neighbours(self.rollout, place)].round(3).to_html()
         )
+        rows = self.records.iloc[[place, *neighbours(self.rollout, place)]].rename_axis(None)
+        self.near.value = (
+            "<h4>the record, and those nearest to it</h4>"
+            f'<div style="overflow-x: auto">{rows.to_html(float_format=_short)}</div>'
+        )
+
+
+def _short(x: float) -> str:
+    return f"{x:.3f}"
 
 
 def record_table(
