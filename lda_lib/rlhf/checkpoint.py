@@ -33,7 +33,7 @@ def save_agent(agent: LanguagePPO, path: str | os.PathLike) -> None:
         OSError: the file could not be written; an earlier checkpoint at `path` is intact.
     """
     names = list(agent.policy.trainable())
-    tensors = {f"p.{k}": p for k, p in agent.policy.trainable().items()}
+    tensors: dict[str, torch.Tensor] = {f"p.{k}": p for k, p in agent.policy.trainable().items()}
     for i, state in agent.optimizer.state_dict()["state"].items():
         tensors |= {f"adam.{key}.{names[i]}": x for key, x in state.items()}
     info = {

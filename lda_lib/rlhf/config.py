@@ -48,7 +48,7 @@ class RLHFConfig:
     new_tokens: int = 24
     batch_size: int = 8
     epochs: int = 4
-    lr: float = 1e-3
+    lr: float = 1e-4
     adam_eps: float = 1e-8
     max_grad_norm: float | None = None
     gamma: float = 1.0

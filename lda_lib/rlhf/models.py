@@ -64,6 +64,8 @@ def load_tokenizer(name: Model, given: Any, pad_token: str, argument: str = "tok
             raise FileNotFoundError(
                 f"{argument}: {str(given or name)!r} holds no tokenizer ({error})"
             ) from error
+        if given.vocab_size == 0:  # what transformers makes of a folder without one
+            raise FileNotFoundError(f"{argument}: {given.name_or_path!r} holds no tokenizer")
     if pad_token == "eos" and given.eos_token is not None:
         given.pad_token = given.eos_token
     if given.pad_token_id is None:
@@ -95,9 +97,8 @@ class LanguagePolicy(nn.Module):
         super().__init__()
         dtype = getattr(torch, config.dtype)
         # eager attention: the fused kernels have no forward-mode derivative
-        base = load_pretrained(
-            AutoModelForCausalLM, model, "model", dtype=dtype, attn_implementation="eager"
-        ).to(dtype)
+        base = load_pretrained(AutoModelForCausalLM, model, "model", dtype=dtype).to(dtype)
+        base.set_attn_implementation("eager")
         if config.gradient_checkpointing:
             base.gradient_checkpointing_enable({"use_reentrant": False})
             base.enable_input_require_grads()

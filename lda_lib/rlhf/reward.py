@@ -50,7 +50,7 @@ class ClassifierReward:
         )
         self.model.to(device).eval()  # type: ignore[arg-type]
         self.tokenizer = load_tokenizer(model, tokenizer, "own", "reward tokenizer")
-        names = {str(name): int(i) for i, name in self.model.config.id2label.items()}
+        names = {str(name): int(i) for i, name in (self.model.config.id2label or {}).items()}
         if label not in names and label not in names.values():
             raise ValueError(f"label: {label!r}, expected one of {sorted(names)} or its number")
         self.label = names[label] if isinstance(label, str) else int(label)

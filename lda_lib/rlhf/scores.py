@@ -121,7 +121,7 @@ def _jvp(
         return record_losses(now, records, **terms)[0], now.logp
 
     params = {k: p.detach() for k, p in policy.adapters().items()}
-    _, change, logp = jvp(losses, (params,), (v,), has_aux=True)
+    _, change, logp = jvp(losses, (params,), (v,), has_aux=True)  # type: ignore[misc]
     return -change, _gap(logp, records)
 
 

@@ -18,9 +18,9 @@ from torch import Tensor
 from .rollout import TextRollout
 
 if TYPE_CHECKING:
-    from .ppo import LanguagePPO
+    from .agent import LanguageAgent
 
-TextTarget = Callable[["LanguagePPO", TextRollout], tuple[TextRollout, Tensor]]
+TextTarget = Callable[["LanguageAgent", TextRollout], tuple[TextRollout, Tensor]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class SequenceReturn:
     held_out: int = 0
     reference: TextRollout | None = None
 
-    def __call__(self, agent: LanguagePPO, rollout: TextRollout) -> tuple[TextRollout, Tensor]:
+    def __call__(self, agent: LanguageAgent, rollout: TextRollout) -> tuple[TextRollout, Tensor]:
         """Reference records and weights."""
         records = _reference(self.held_out, self.reference, agent, rollout)
         return records, records.advantage.unsqueeze(1) * records.mask / max(len(records), 1)
@@ -58,7 +58,7 @@ class TokenReturn:
     held_out: int = 0
     reference: TextRollout | None = None
 
-    def __call__(self, agent: LanguagePPO, rollout: TextRollout) -> tuple[TextRollout, Tensor]:
+    def __call__(self, agent: LanguageAgent, rollout: TextRollout) -> tuple[TextRollout, Tensor]:
         """Reference records and weights."""
         records = _reference(self.held_out, self.reference, agent, rollout)
         return records, records.token_advantage * records.mask / records.mask.sum().clamp(min=1)
@@ -74,7 +74,7 @@ class Writing:
 
     record: TextRollout
 
-    def __call__(self, agent: LanguagePPO, rollout: TextRollout) -> tuple[TextRollout, Tensor]:
+    def __call__(self, agent: LanguageAgent, rollout: TextRollout) -> tuple[TextRollout, Tensor]:
         """The record, every token with weight 1."""
         if len(self.record) != 1:
             raise ValueError(f"record: {len(self.record)} records, expected one")
@@ -82,7 +82,7 @@ class Writing:
 
 
 def _reference(
-    held_out: int, reference: TextRollout | None, agent: LanguagePPO, rollout: TextRollout
+    held_out: int, reference: TextRollout | None, agent: LanguageAgent, rollout: TextRollout
 ) -> TextRollout:
     if held_out and reference is not None:
         raise ValueError("held_out, reference: expected at most one of the two")

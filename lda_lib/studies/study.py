@@ -50,6 +50,8 @@ class Study:
         run: one trial to its tidy rows; task, arm and seed are added to them.
         table: the rows of all trials to the study's table.
         figure: the rows of all trials to the study's figure.
+        folders: parts of lda_lib beside its own modules that decide what a trial computes.
+        needs: distributions beside the usual ones whose versions belong to the provenance.
     """
 
     name: str
@@ -58,6 +60,8 @@ class Study:
     run: Callable[[Trial], pd.DataFrame]
     table: Callable[[pd.DataFrame], pd.DataFrame]
     figure: Callable[[pd.DataFrame], Figure]
+    folders: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
 
     def trials(self, profile: str = "full", seeds: list[int] | None = None) -> list[Trial]:
         """The declared trials, in the order of their seeds; `seeds` takes only those."""
