@@ -97,21 +97,21 @@ def sample(rng: np.random.Generator, *, elsewhere: bool = False, seen: int | Non
 
 
 def prompts(seed: int, count: int, *, elsewhere: bool = False, least: float = 0.5) -> list[str]:
-    """Openings after which rude speech is likely, as the paper's prompts are toxic ones.
+    """Different openings after which rude speech is likely, as the paper's prompts are toxic.
 
     Args:
         seed: governs which.
-        count: how many.
+        count: how many; there are 1920 scenes and 288 messages that are rude half the time.
         elsewhere: held-out prompts of another distribution.
         least: smallest share of rude texts after such an opening.
     """
     rng = np.random.default_rng(seed)
-    found: list[str] = []
+    found: dict[str, None] = {}
     while len(found) < count:
         text, _, _, rude = opening(rng, elsewhere)
         if rude >= least:
-            found.append(text)
-    return found
+            found[text] = None
+    return list(found)
 
 
 @lru_cache(maxsize=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers.utils.logging import disable_progress_bar
 
 from .config import RLHFConfig
 
@@ -34,6 +36,8 @@ def load_pretrained(auto: Any, name: Model, argument: str, **options: Any) -> Pr
     """
     if isinstance(name, nn.Module):
         return name  # type: ignore[return-value]
+    if os.environ.get("LDA_PROGRESS", "bar") != "bar":
+        disable_progress_bar()
     try:
         model, told = auto.from_pretrained(str(name), output_loading_info=True, **options)
     except (OSError, json.JSONDecodeError) as error:

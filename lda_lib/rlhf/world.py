@@ -119,13 +119,14 @@ def _make(folder: Path, config: WorldConfig) -> dict[str, Any]:
 
 
 def prompt_lists(seed: int) -> dict[str, list[str]]:
-    """Prompts by purpose, each from a stream of its own."""
-    base = 1000 * (seed + 1)
+    """Prompts by purpose; none stands in two lists."""
+    scenes = prompts(1000 * (seed + 1), 1800)
+    messages = prompts(1000 * (seed + 1), 256, elsewhere=True)
     return {
-        "train": prompts(base + 1, 2048),
-        "validation": prompts(base + 2, 512),
-        "test": prompts(base + 3, 256),
-        "elsewhere": prompts(base + 4, 256, elsewhere=True),
+        "train": scenes[:1200],
+        "validation": scenes[1200:1600],
+        "test": scenes[1600:],
+        "elsewhere": messages,
     }
 
 
