@@ -38,9 +38,6 @@ FILTERS: dict[str, Callable[[float], Keep | None]] = {
 }
 
 
-_TOLD = (ValueError, TypeError, ArithmeticError, OSError, MemoryError, Busy, Failed)
-
-
 class _Cli(click.Group):
     """Says what is wrong with the input in one line, without a traceback."""
 

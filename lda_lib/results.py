@@ -23,6 +23,7 @@ DATA = Path(__file__).resolve().parent.parent / "data"
 # The modules that do not decide what a run computes: a change in them leaves results valid.
 ASIDE = set("__init__ __main__ _version checkpoint cli files metrics plots progress".split())
 ASIDE |= {"results", "scores", "widgets"}
+_ASIDE_IN_FOLDERS = {"__init__", "checkpoint", "cli"}
 PACKAGES = ("torch", "gymnasium", "numpy", "pandas")
 
 
@@ -104,7 +105,7 @@ def source_hashes(*folders: str) -> dict[str, str]:
     found = {p.stem: p for p in sorted(here.glob("*.py")) if p.stem not in ASIDE}
     for folder in folders:
         modules = sorted((here / folder).glob("*.py"))
-        found |= {f"{folder}/{p.stem}": p for p in modules if p.stem not in ASIDE}
+        found |= {f"{folder}/{p.stem}": p for p in modules if p.stem not in _ASIDE_IN_FOLDERS}
     return {name: _sha256(path)[:12] for name, path in found.items()}
 
 

@@ -34,7 +34,7 @@ FILTERS: dict[str, Callable[[float, Any], Any]] = {
     "iif": _iif,
     "random": lambda drop, target: RandomDrop(like=_iif(drop, target)),
     "difficulty": lambda drop, target: Difficulty(like=_iif(drop, target)),  # type: ignore[arg-type]
-    "released": lambda drop, target: released_filter(),
+    "released": lambda drop, target: released_filter(target.held_out or 1024),
 }
 TRAINERS = {"ppo": LanguagePPO, "grpo": LanguageGRPO}
 
@@ -94,7 +94,8 @@ def make(out: Path, seed: int, steps: int | None, force: bool) -> None:
 @click.option("--target", type=click.Choice(["seq", "token"]), default="seq", show_default=True)
 @click.option(
     "--held-out", type=click.IntRange(0), default=0, show_default=True,
-    help="Generations on validation prompts as the target's reference; 0: the round's own.",
+    help="Generations on validation prompts as the target's reference; 0: the round's own "
+    "(with --keep released: 1024).",
 )  # fmt: skip
 @click.option("--rounds", type=click.IntRange(1), default=10, show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)

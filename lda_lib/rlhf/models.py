@@ -103,9 +103,6 @@ class LanguagePolicy(nn.Module):
         # eager attention: the fused kernels have no forward-mode derivative
         base = load_pretrained(AutoModelForCausalLM, model, "model", dtype=dtype).to(dtype)
         base.set_attn_implementation("eager")
-        if config.gradient_checkpointing:
-            base.gradient_checkpointing_enable({"use_reentrant": False})
-            base.enable_input_require_grads()
         lora = LoraConfig(
             task_type="CAUSAL_LM",
             r=config.lora_r,
@@ -116,6 +113,9 @@ class LanguagePolicy(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(generator.initial_seed())
             self.lm = get_peft_model(base, lora)  # type: ignore[arg-type]
+        if config.gradient_checkpointing:
+            base.gradient_checkpointing_enable({"use_reentrant": False})
+            base.disable_input_require_grads()  # not needed so, and no jvp passes that hook
         width = base.config.get_text_config().hidden_size
         exact = torch.float64 if dtype == torch.float64 else torch.float32
         self.value = nn.Linear(width, 1, dtype=exact)

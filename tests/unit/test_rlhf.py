@@ -402,6 +402,8 @@ def test_training_raises_the_reward_and_the_kl_weight_adapts(tokenizer):
         lora_targets=("q_proj", "v_proj", "out_proj", "c_fc", "c_proj"),
         reward=lambda prompts, texts: [sum(c.isascii() for c in t) for t in texts],
     )  # fmt: skip
+    with torch.no_grad():  # random weights are too small for an adapter to make itself heard
+        agent.policy.lm.get_input_embeddings().weight *= 20
     before = agent.kl_coef
     history = agent.learn(8, progress=False, probe=lambda a: {"twice": 2.0 * a.round})
     assert history["reward_mean"][-2:].mean() > history["reward_mean"][:2].mean() + 0.5
