@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -125,6 +126,6 @@ def _rebuild(
     return agent
 
 
-def describe_keep(keep: Keep | None) -> str:
+def describe_keep(keep: Callable | None) -> str:
     """A filter in words, to be compared on resuming."""
     return "no filter" if keep is None else getattr(keep, "__name__", None) or repr(keep)

@@ -44,7 +44,15 @@ class _Cli(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except (ValueError, TypeError, ArithmeticError, OSError, Busy, Failed) as error:
+        except (
+            ValueError,
+            TypeError,
+            ArithmeticError,
+            OSError,
+            MemoryError,
+            Busy,
+            Failed,
+        ) as error:
             raise click.ClickException(str(error)) from error
 
 
@@ -55,6 +63,25 @@ def main() -> None:
 
 
 main.add_command(study)
+
+
+class _Rlhf(click.Group):
+    """Loads its commands when they are asked for: they need transformers and peft."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return ["make-world", "train"]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        try:
+            from .rlhf.cli import COMMANDS
+        except ImportError as error:
+            raise click.ClickException(str(error)) from error
+        return COMMANDS.get(cmd_name)
+
+
+@main.command("rlhf", cls=_Rlhf)
+def rlhf() -> None:
+    """Language models: make the small world, train (needs the extra `rlhf`)."""
 
 
 @main.command()

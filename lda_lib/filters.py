@@ -73,7 +73,12 @@ class IIF:
 def agent_scores(
     agent: PPO, rollout: Rollout, target: Target | None = None, **settings: Any
 ) -> Tensor:
-    """`influence` with the agent's own settings and random stream."""
+    """`influence` with the agent's own settings and random stream.
+
+    An agent with records of another kind, such as texts, brings its own `influence(rollout, ...)`.
+    """
+    if (scored_by := getattr(agent, "influence", None)) is not None:
+        return scored_by(rollout, target, **settings)
     config = agent.config
     own: dict[str, Any] = {
         "clip": config.clip,

@@ -22,7 +22,8 @@ from .files import write_whole
 DATA = Path(__file__).resolve().parent.parent / "data"
 # The modules that do not decide what a run computes: a change in them leaves results valid.
 ASIDE = set("__init__ __main__ _version checkpoint cli files metrics plots progress".split())
-ASIDE |= {"results", "scores", "widgets"}
+ASIDE |= {"explorer", "results", "scores", "widgets"}
+_ASIDE_IN_FOLDERS = {"__init__", "checkpoint", "cli"}
 PACKAGES = ("torch", "gymnasium", "numpy", "pandas")
 
 
@@ -94,10 +95,18 @@ def describe(provenance: dict[str, Any]) -> str:
     )
 
 
-def source_hashes() -> dict[str, str]:
-    """First digits of the sha256 of each module that decides what a run computes."""
-    modules = sorted(Path(__file__).parent.glob("*.py"))
-    return {path.stem: _sha256(path)[:12] for path in modules if path.stem not in ASIDE}
+def source_hashes(*folders: str) -> dict[str, str]:
+    """First digits of the sha256 of each module that decides what a run computes.
+
+    Args:
+        folders: parts of the package, such as "rlhf", whose modules count too.
+    """
+    here = Path(__file__).parent
+    found = {p.stem: p for p in sorted(here.glob("*.py")) if p.stem not in ASIDE}
+    for folder in folders:
+        modules = sorted((here / folder).glob("*.py"))
+        found |= {f"{folder}/{p.stem}": p for p in modules if p.stem not in _ASIDE_IN_FOLDERS}
+    return {name: _sha256(path)[:12] for name, path in found.items()}
 
 
 def _load(table: Path, about: Path, settings: dict) -> tuple[pd.DataFrame, dict[str, Any]]:

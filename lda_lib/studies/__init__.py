@@ -2,6 +2,7 @@
 
 from .drop_fraction import DROP_FRACTION
 from .rivals import RIVALS
+from .rlhf import RLHF
 from .runtime import RUNTIME
 from .sb3_parity import SB3_PARITY
 from .six_environments import SIX_ENVIRONMENTS
@@ -23,6 +24,7 @@ STUDIES: dict[str, Study] = {
         STEP_SIZE,
         SLIPPERY,
         RUNTIME,
+        RLHF,
     )
 }
 

@@ -143,7 +143,7 @@ def _in_processes(
 
 def run_trial(study: Study, trial: Trial) -> tuple[Trial, Finished | str]:
     """Run one trial, in the process it is called in; an error comes back as its text."""
-    started, sources = time.perf_counter(), source_hashes()
+    started, sources = time.perf_counter(), source_hashes(*study.folders)
     try:
         rows = study.run(trial)
     except Exception:
@@ -152,7 +152,8 @@ def run_trial(study: Study, trial: Trial) -> tuple[Trial, Finished | str]:
         rows.insert(place, name, getattr(trial, name))
     provenance = {
         "seconds": round(time.perf_counter() - started, 2),
-        "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
+        "versions": {"python": platform.python_version()}
+        | {p: version(p) for p in (*PACKAGES, *study.needs)},
         "commit": commit(),
         "sources": sources,
         "machine": f"{os.cpu_count()} cores {platform.machine().replace('_', '-')}, "

@@ -52,6 +52,8 @@ class Study:
         figure: the rows of all trials to the study's figure.
         borrows: studies that run the same function; their finished trials count here too, where
             task, arm, seed and settings are the same.
+        folders: parts of lda_lib beside its own modules that decide what a trial computes.
+        needs: distributions beside the usual ones whose versions belong to the provenance.
     """
 
     name: str
@@ -61,6 +63,8 @@ class Study:
     table: Callable[[pd.DataFrame], pd.DataFrame]
     figure: Callable[[pd.DataFrame], Figure]
     borrows: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
 
     def trials(
         self,
