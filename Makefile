@@ -30,7 +30,7 @@ endif
 check test book: export LDA_PROGRESS = line
 
 .DEFAULT_GOAL := help
-.PHONY: help book lab check test bench lock clean
+.PHONY: help book lab student check test bench lock clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,12 @@ book: $(STAMP)  ## execute the chapters (PROFILE=quick|smoke|full) and build the
 
 lab: $(STAMP)  ## open the chapters in JupyterLab
 	$(BIN)/jupyter lab book
+
+student: $(STAMP)  ## the chapters without solutions, to hand out (_build/student)
+	@rm -rf _build/student && mkdir -p _build/student
+	@$(BIN)/jupyter nbconvert book/[0-9]*.ipynb --to notebook --log-level=WARN --output-dir=_build/student \
+	  --TagRemovePreprocessor.enabled=True --TagRemovePreprocessor.remove_cell_tags=solution
+	@cp -r book/figures _build/student/ && echo "Wrote _build/student: run them where lda_lib is installed"
 
 check: $(STAMP)  ## lint, types and unit tests, under a minute
 	$(BIN)/ruff check .
