@@ -8,7 +8,7 @@ from nbformat import NotebookNode
 
 FENCE = re.compile(r"^(```|~~~|:::).*?^\1", re.MULTILINE | re.DOTALL)
 HEADING = re.compile(r"^(#{1,6}) +(.+?) *#* *$", re.MULTILINE)
-EXERCISE = re.compile(r"Exercise (\d\d)\.(\d+)")
+EXERCISE = re.compile(r"Exercise (\d+)\.(\d+)")
 
 
 def tags(cell: NotebookNode) -> list[str]:
@@ -64,7 +64,7 @@ def exercises(notebook: NotebookNode) -> list[tuple[str, str, list[NotebookNode]
 
 
 def is_solution(cell: NotebookNode, number: str) -> bool:
-    """Return whether a cell is the folded solution of exercise ``number`` ("03.2")."""
+    """Return whether a cell is the folded solution of exercise ``number`` ("3.2")."""
     meta = cell.metadata
     return (
         {"solution", "hide-cell"} <= set(tags(cell))
