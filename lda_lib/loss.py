@@ -10,6 +10,7 @@ from torch.func import functional_call
 
 from .config import PPOConfig
 from .policy import ActorCritic
+from .rollout import Rollout
 
 Params = dict[str, Tensor]
 
@@ -23,6 +24,13 @@ class Records(NamedTuple):
     advantage: Tensor
     ret: Tensor
     weight: Tensor  # (n,) factor on the record's loss, from the filter
+
+    @classmethod
+    def of(cls, rollout: Rollout, weight: Tensor) -> Records:
+        """What training reads of a rollout, with a weight for each record."""
+        return cls(
+            rollout.obs, rollout.action, rollout.logp, rollout.advantage, rollout.ret, weight
+        )
 
     def take(self, index: Tensor) -> Records:
         """The records at `index`."""
