@@ -49,6 +49,7 @@ def influence(
     normalize: str = "minibatch",
     trace: Trace | None = None,
     estimator: str = "tracin",
+    clip_width: float = 0.0,
     opt_state: OptState | None = None,
     clip: float = 0.2,
     vf_coef: float = 0.5,
@@ -79,6 +80,8 @@ def influence(
             step's target gradient scaled as Adam scaled the step. "unrolled": exact, by
             differentiating through all steps: times lr / batch size it is the derivative of the
             target after the update in the record's weight (always on the loss of training).
+        clip_width: with "unrolled", let PPO's clip set in gradually in the derivative, over about
+            this much of the ratio; 0.01 where many ratios reach the clip. 0: exact.
         opt_state: without a trace, Adam's state as the update finds it (`agent.opt_state`): the
             target gradient is scaled as Adam would scale a step. With plain scores, None.
         clip: PPO's epsilon.
@@ -101,6 +104,8 @@ def influence(
     _expect("estimator", estimator, ESTIMATORS)
     if trace is None and estimator != "tracin":
         raise ValueError(f"estimator: {estimator!r} without a trace, expected one of an update")
+    if clip_width < 0 or (clip_width > 0 and estimator != "unrolled"):
+        raise ValueError(f"clip_width: {clip_width!r}, expected 0, or above with 'unrolled'")
     if trace is not None and opt_state is not None:
         raise ValueError("opt_state: given with a trace, which holds its own; expected None")
     _check_fit(policy, rollout)
@@ -120,7 +125,7 @@ def influence(
 
     if trace is not None and estimator == "unrolled":
         per_rate = trace.config.batch_size / trace.config.lr
-        scores = per_rate * unrolled(policy, rollout, target, trace)
+        scores = per_rate * unrolled(policy, rollout, target, trace, clip_width)
     elif trace is not None:
         adam = estimator == "tracin_adam"
         scores = _tracin(policy, rollout, target, trace, losses, adam)

@@ -26,7 +26,7 @@ def rank_correlation(x: ArrayLike, y: ArrayLike, resamples: int = 1000, seed: in
     Args:
         x: (m,).
         y: (m,).
-        resamples: bootstrap samples.
+        resamples: bootstrap samples; 0 leaves the interval out (nan).
         seed: of the resampling.
 
     Returns:
@@ -48,6 +48,8 @@ def _bootstrap(statistic: Callable, x: np.ndarray, y: np.ndarray, resamples: int
         raise ValueError("x, y: a value is not finite, expected finite numbers")
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         return Interval(float("nan"), float("nan"), float("nan"))
+    if resamples == 0:
+        return Interval(float(statistic(x, y)), float("nan"), float("nan"))
     between = stats.bootstrap(
         (x, y),
         statistic,

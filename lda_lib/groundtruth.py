@@ -1,4 +1,4 @@
-"""What would have happened without this record? One update made again and again, with records left out.
+"""What would have happened without this record? One update, made again with records left out.
 
 Everything but the removal is frozen: the policy before the update, its records, the order of the
 batches. Replicas of the update run side by side as one stacked network.
@@ -20,6 +20,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -131,17 +133,12 @@ def _replay(frozen: FrozenRound, weight: Tensor, schedules: list) -> Params:
         return minibatch_loss(policy, p, batch, critic, config)[0]
 
     own = 0 if len(schedules) > 1 or r == 1 else None  # do records differ between replicas?
-    losses = vmap(loss, in_dims=(0, Records(*[own] * 5, 0), None))  # type: ignore[arg-type]
-    params = {
-        k: p.detach().expand(r, *p.shape).contiguous() for k, p in policy.named_parameters()
-    }
+    rows: Any = Records(own, own, own, own, own, 0)  # type: ignore[arg-type]
+    losses = vmap(loss, in_dims=(0, rows, None))
+    params = {k: p.detach().expand(r, *p.shape).contiguous() for k, p in policy.named_parameters()}
     state, lr = frozen.state, torch.tensor(config.lr)
-    state = state._replace(
-        **{
-            name: {k: x.expand(r, *x.shape) for k, x in getattr(state, name).items()}
-            for name in ("m", "v")
-        }
-    )
+    m, v = ({k: x.expand(r, *x.shape) for k, x in moment.items()} for moment in state[:2])
+    state = OptState(m, v, state.t)
     for steps in zip(*schedules, strict=True):
         index = torch.from_numpy(np.stack([i for i, _ in steps]))  # (1 or r, b)
         critic = steps[0][1]  # everyone's critic meets the same records
@@ -156,8 +153,8 @@ def _replay(frozen: FrozenRound, weight: Tensor, schedules: list) -> Params:
             return losses(p, batch, critic_batch).sum(), lr
 
         grads, _ = gradient(total, params)
-        if config.max_grad_norm is not None:
-            grads = vmap(lambda g: clip_norm(g, config.max_grad_norm))(grads)
+        if (norm := config.max_grad_norm) is not None:
+            grads = vmap(partial(clip_norm, max_norm=norm))(grads)
         params, state = optimizer_step(params, grads, state, lr, config)
     return params
 

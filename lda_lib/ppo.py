@@ -161,8 +161,17 @@ class PPO:
         self.round += 1
         self.optimizer_steps += len(statistics)
         if trace:
-            steps = (list(x) for x in zip(*before, strict=True))
-            return Trace(*steps, weight, numbers, (params, state), self.config)
+            all_params, states, indices, critics = (list(x) for x in zip(*before, strict=True))
+            return Trace(
+                params=all_params,
+                state=states,
+                index=indices,
+                critic=critics,
+                weight=weight,
+                statistics=numbers,
+                final=(params, state),
+                config=self.config,
+            )
         return pd.Series(numbers.mean(0).numpy(), index=STATISTICS)
 
     def learn(

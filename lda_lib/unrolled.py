@@ -24,7 +24,9 @@ from .step import OptState, Trace, clip_norm
 from .targets import Target, target_gradient
 
 
-def unrolled(policy: nn.Module, rollout: Rollout, target: Target, trace: Trace) -> Tensor:
+def unrolled(
+    policy: nn.Module, rollout: Rollout, target: Target, trace: Trace, clip_width: float = 0.0
+) -> Tensor:
     """D f(theta after the update) / d (weight of record i), the order of batches held fixed.
 
     Removing record i by giving it weight zero changes the target by minus this, to first order.
@@ -32,11 +34,17 @@ def unrolled(policy: nn.Module, rollout: Rollout, target: Target, trace: Trace) 
     clipping, the critic's loss where it shares the network. Advantages stay standardised over the
     full minibatches.
 
+    One thing is not smooth: PPO's clip. Where a ratio reaches it, gradients of records vanish at
+    once, and a derivative that takes each record's side of the clip as given does not see that
+    missing records change sides. `clip_width` lets the clip set in gradually in the derivative
+    (never in the update): the records at the boundary then answer for those that are missing.
+
     Args:
         policy: the network; its parameters come from the trace.
         rollout: n records.
         target: f, evaluated after the update.
         trace: of the update.
+        clip_width: see `policy_loss`; 0 is the exact derivative.
 
     Returns:
         (n,), in units of the target.
@@ -66,6 +74,7 @@ def unrolled(policy: nn.Module, rollout: Rollout, target: Target, trace: Trace) 
                 batch._replace(weight=weight),
                 critic_batch,
                 trace.config,
+                clip_width,
             )
             found = torch.autograd.grad(loss, list(leaves.values()), create_graph=True)
             g = dict(zip(leaves, found, strict=True))
