@@ -68,27 +68,36 @@ class FrozenRound:
         return list(minibatches(keep, self.config, np.random.default_rng(self.seed)))
 
 
-class _PerState(ActorCritic):
-    """The same networks, evaluated once per distinct observation instead of once per record.
+class _Replica(ActorCritic):
+    """The same networks, made fast for replicas.
 
-    Its "observation" of a record is the row of the record's observation in `distinct`.
+    With `distinct`, they are evaluated once per distinct observation instead of once per record;
+    the "observation" of a record is then its row in `distinct`. Without the critic values are 0.
     """
 
-    def __init__(self, policy: ActorCritic, distinct: Tensor):
+    def __init__(self, policy: ActorCritic, distinct: Tensor | None, critic: bool):
         nn.Module.__init__(self)
-        self.arch, self.distinct = policy.arch, distinct
+        self.arch, self.distinct, self.critic = policy.arch, distinct, critic
         for name, module in policy.named_children():
             self.add_module(name, module)
 
     def forward(self, obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return log_prob, value and entropy, each (n,), of records of the states `obs`."""
-        features = self.body(self.distinct)
-        log_prob, entropy = self._judge(self.pi(features)[obs], action)
-        return log_prob, self.v(features).squeeze(-1)[obs], entropy
+        """Return log_prob, value and entropy, each (n,), in one pass."""
+        features = self.body(obs if self.distinct is None else self.distinct)
+        out = self.pi(features)
+        value = self.v(features).squeeze(-1) if self.critic else torch.zeros_like(out[..., 0])
+        if self.distinct is not None:
+            out, value = out[obs], value[obs]
+        log_prob, entropy = self._judge(out, action)
+        return log_prob, value, entropy
 
 
 def retrain(
-    frozen: FrozenRound, keep: Tensor, removal: str = "weight zero", chunk: int = 256
+    frozen: FrozenRound,
+    keep: Tensor,
+    removal: str = "weight zero",
+    chunk: int = 128,
+    critic: bool = True,
 ) -> Iterator[Params]:
     """Make the update again on each of several sets of records.
 
@@ -97,10 +106,15 @@ def retrain(
         keep: (r, n) bool; for "re-batching" each replica must keep equally many.
         removal: one of REMOVALS.
         chunk: replicas that run side by side.
+        critic: False saves half the time and leaves the value network as it was. Networks must be
+            separate and gradients unclipped: the policy then learns the same without it.
 
     Yields:
         Parameters after the update of up to `chunk` replicas, stacked: (chunk, ...) each.
     """
+    shared = not isinstance(frozen.policy.body, nn.Identity)
+    if not critic and (shared or frozen.config.max_grad_norm is not None):
+        raise ValueError("critic: False, but the policy's steps depend on the critic's gradient")
     n = len(frozen.rollout)
     if keep.dtype != torch.bool or keep.ndim != 2 or keep.shape[1] != n:
         raise ValueError(f"keep: {keep.dtype} {tuple(keep.shape)}, expected bool (r, {n})")
@@ -110,24 +124,27 @@ def retrain(
         raise ValueError("keep: a replica keeps no record, expected at least one")
     for part in keep.split(chunk):
         if removal == "weight zero":
-            shared = frozen.batches(np.ones(n, bool))
-            yield _replay(frozen, part.to(frozen.rollout.reward), [shared])
+            common = frozen.batches(np.ones(n, bool))
+            yield _replay(frozen, part.to(frozen.rollout.reward), [common], critic)
         else:
             own = [frozen.batches(row) for row in part.numpy()]
             if len({tuple(len(i) for i, _ in one) for one in own}) > 1:
                 counts = sorted(set(part.sum(1).tolist()))
                 raise ValueError(f"keep: rows keep {counts} records, expected equally many")
-            yield _replay(frozen, torch.ones_like(part, dtype=frozen.rollout.reward.dtype), own)
+            ones = torch.ones_like(part, dtype=frozen.rollout.reward.dtype)
+            yield _replay(frozen, ones, own, critic)
 
 
-def _replay(frozen: FrozenRound, weight: Tensor, schedules: list) -> Params:
+def _replay(frozen: FrozenRound, weight: Tensor, schedules: list, with_critic: bool) -> Params:
     """Run replicas, each with its weights (r, n), on one common schedule or on r of their own."""
     config, rollout, r = frozen.config, frozen.rollout, len(weight)
-    policy, records = frozen.policy, Records.of(rollout, weight[0])
+    records = Records.of(rollout, weight[0])
     distinct, place = torch.unique(rollout.obs.flatten(1), dim=0, return_inverse=True)
+    table = None
     if len(distinct) <= config.batch_size:  # a minibatch meets the same states again and again
-        policy = _PerState(policy, distinct.view(-1, *rollout.obs.shape[1:]))
+        table = distinct.view(-1, *rollout.obs.shape[1:])
         records = records._replace(obs=place)
+    policy = _Replica(frozen.policy, table, with_critic)
 
     def loss(p: Params, batch: Records, critic: Records | None) -> Tensor:
         return minibatch_loss(policy, p, batch, critic, config)[0]
@@ -135,9 +152,15 @@ def _replay(frozen: FrozenRound, weight: Tensor, schedules: list) -> Params:
     own = 0 if len(schedules) > 1 or r == 1 else None  # do records differ between replicas?
     rows: Any = Records(own, own, own, own, own, 0)  # type: ignore[arg-type]
     losses = vmap(loss, in_dims=(0, rows, None))
-    params = {k: p.detach().expand(r, *p.shape).contiguous() for k, p in policy.named_parameters()}
+    params = {
+        k: p.detach().expand(r, *p.shape).contiguous()
+        for k, p in policy.named_parameters()
+        if with_critic or not k.startswith("v.")
+    }
     state, lr = frozen.state, torch.tensor(config.lr)
-    m, v = ({k: x.expand(r, *x.shape) for k, x in moment.items()} for moment in state[:2])
+    m, v = (
+        {k: x.expand(r, *x.shape) for k, x in moment.items() if k in params} for moment in state[:2]
+    )
     state = OptState(m, v, state.t)
     for steps in zip(*schedules, strict=True):
         index = torch.from_numpy(np.stack([i for i, _ in steps]))  # (1 or r, b)
@@ -164,7 +187,8 @@ def outcomes(
     keep: Tensor,
     outcome: Target,
     removal: str = "weight zero",
-    chunk: int = 256,
+    chunk: int = 128,
+    critic: bool = True,
 ) -> Tensor:
     """The outcome after the update on each of several sets of records.
 
@@ -175,6 +199,7 @@ def outcomes(
             there is one, else `Return(reference=...)` of records the update never saw.
         removal: one of REMOVALS.
         chunk: replicas that run side by side.
+        critic: see `retrain`.
 
     Returns:
         (r,) float64.
@@ -184,7 +209,7 @@ def outcomes(
         return call(frozen.policy, p, outcome, frozen.rollout)
 
     with torch.no_grad():
-        parts = [vmap(judge)(p).double() for p in retrain(frozen, keep, removal, chunk)]
+        parts = [vmap(judge)(p).double() for p in retrain(frozen, keep, removal, chunk, critic)]
     return torch.cat(parts)
 
 
@@ -193,7 +218,8 @@ def leave_one_out(
     index: Tensor,
     outcome: Target,
     removal: str = "weight zero",
-    chunk: int = 256,
+    chunk: int = 128,
+    critic: bool = True,
 ) -> Tensor:
     """Effect of learning from each of the records `index`: what the outcome loses without it.
 
@@ -203,8 +229,8 @@ def leave_one_out(
     everyone = torch.ones(1, len(frozen.rollout), dtype=torch.bool)
     keep = everyone.repeat(len(index), 1)
     keep[torch.arange(len(index)), index] = False
-    whole = outcomes(frozen, everyone, outcome)
-    return whole - outcomes(frozen, keep, outcome, removal, chunk)
+    whole = outcomes(frozen, everyone, outcome, critic=critic)
+    return whole - outcomes(frozen, keep, outcome, removal, chunk, critic)
 
 
 def random_subsets(n: int, kept: float, count: int, rng: np.random.Generator) -> Tensor:
