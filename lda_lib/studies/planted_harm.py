@@ -30,9 +30,9 @@ UPDATES: dict[str, dict[str, Any]] = {
 
 # task: updates, seeds, rounds
 DECLARED = {
-    "FrozenLake": (("SGD", "Adam"), 5, (3, 8)),
-    "FrozenLakeSlippery": (("SGD",), 5, (10,)),
-    "Acrobot": (("SGD",), 5, (6,)),
+    "FrozenLake": (("SGD", "Adam"), 3, (6,)),
+    "FrozenLakeSlippery": (("SGD",), 3, (10,)),
+    "Acrobot": (("SGD",), 3, (6,)),
 }
 
 
