@@ -39,7 +39,7 @@ FRACTIONS = (0.5, 0.8, 0.95)
 DECLARED = {
     "FrozenLake": (tuple(ARMS), 3, (3, 8), 300, 100),
     "FrozenLakeSlippery": (("SGD", "Adam"), 2, (10, 40), 300, 100),
-    "Acrobot": (("SGD",), 2, (6,), 300, 100),
+    "Acrobot": (("SGD", "SGD x4", "Adam"), 2, (3,), 300, 100),  # no state comes twice
 }
 
 
