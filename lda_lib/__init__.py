@@ -1,7 +1,7 @@
 """Which experience taught it that? Data attribution for online reinforcement learning.
 
 The modules in the order data flows: tasks, policy, rollout, collect, exact, evaluation, config,
-loss, step, ppo, targets, attribution, filters, metrics.
+loss, step, ppo, targets, unrolled, attribution, filters, metrics, groundtruth, fidelity.
 """
 
 from ._version import __version__
@@ -17,7 +17,7 @@ from .rivals import RandomNegative, TrajectoryValue
 from .rollout import Rollout
 from .scores import influence_history, score_table
 from .step import Trace
-from .targets import Action, Return
+from .targets import Action, ExactReturn, Return
 from .tasks import TASKS, Task, make_task
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "AdvantageHeuristic",
     "CheckpointError",
     "Evaluation",
+    "ExactReturn",
     "LowestAdvantage",
     "PPOConfig",
     "RandomDrop",

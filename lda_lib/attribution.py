@@ -21,19 +21,22 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, jvp, vmap
+from torch.func import grad, jvp, vmap
 
 from .collect import check_fit
+from .config import PPOConfig
 from .ghost import ghost_scores
 from .loss import Params, policy_loss, standardise
 from .rollout import Rollout
-from .step import Trace
-from .targets import Return, Target
+from .step import OptState, Trace, preconditioner
+from .targets import Return, Target, call, target_gradient
+from .unrolled import unrolled
 
 # per-record losses and log-probabilities, both (n,), as a function of the policy
 Losses = Callable[[nn.Module], tuple[Tensor, Tensor]]
 
 METHODS = ("jvp", "ghost", "vmap", "loop")
+ESTIMATORS = ("tracin", "tracin_adam", "unrolled")
 
 
 def influence(
@@ -45,6 +48,9 @@ def influence(
     score_loss: str = "policy",
     normalize: str = "minibatch",
     trace: Trace | None = None,
+    estimator: str = "tracin",
+    clip_width: float = 0.0,
+    opt_state: OptState | None = None,
     clip: float = 0.2,
     vf_coef: float = 0.5,
     ent_coef: float = 0.0,
@@ -66,9 +72,18 @@ def influence(
         normalize: the record's advantage. "minibatch": standardised within groups of `batch_size`
             consecutive records of a random permutation, as released. "rollout": over all records.
             "none": raw. The target's advantage is the target's own affair.
-        trace: with the trace of an update, TracIn: the scores at the parameters of every step,
-            summed over the steps whose minibatch held the record, advantages standardised as they
-            were in that minibatch (paper eq. 2). `method` and `normalize` are not used.
+        trace: of an update, for scores of the whole update instead of its first moment. Advantages
+            are then standardised as they were in the minibatches; `method` and `normalize` are not
+            used.
+        estimator: with a trace. "tracin": the scores at the parameters of every step, summed over
+            the steps whose minibatch held the record (paper eq. 2). "tracin_adam": the same, each
+            step's target gradient scaled as Adam scaled the step. "unrolled": exact, by
+            differentiating through all steps: times lr / batch size it is the derivative of the
+            target after the update in the record's weight (always on the loss of training).
+        clip_width: with "unrolled", let PPO's clip set in gradually in the derivative, over about
+            this much of the ratio; 0.01 where many ratios reach the clip. 0: exact.
+        opt_state: without a trace, Adam's state as the update finds it (`agent.opt_state`): the
+            target gradient is scaled as Adam would scale a step. With plain scores, None.
         clip: PPO's epsilon.
         vf_coef: weight of the value term in the full loss.
         ent_coef: weight of the entropy term in the full loss.
@@ -86,6 +101,13 @@ def influence(
     _expect("method", method, METHODS)
     _expect("score_loss", score_loss, ("policy", "full"))
     _expect("normalize", normalize, ("minibatch", "rollout", "none"))
+    _expect("estimator", estimator, ESTIMATORS)
+    if trace is None and estimator != "tracin":
+        raise ValueError(f"estimator: {estimator!r} without a trace, expected one of an update")
+    if clip_width < 0 or (clip_width > 0 and estimator != "unrolled"):
+        raise ValueError(f"clip_width: {clip_width!r}, expected 0, or above with 'unrolled'")
+    if trace is not None and opt_state is not None:
+        raise ValueError("opt_state: given with a trace, which holds its own; expected None")
     _check_fit(policy, rollout)
 
     def losses(records: Rollout, advantage: Tensor) -> Losses:
@@ -101,13 +123,19 @@ def influence(
 
         return of
 
-    if trace is not None:
-        scores = _tracin(policy, rollout, target, trace, losses)
+    if trace is not None and estimator == "unrolled":
+        per_rate = trace.config.batch_size / trace.config.lr
+        scores = per_rate * unrolled(policy, rollout, target, trace, clip_width)
+    elif trace is not None:
+        adam = estimator == "tracin_adam"
+        scores = _tracin(policy, rollout, target, trace, losses, adam)
     else:
         rng = np.random.default_rng(0) if rng is None else rng
         advantage = normalized(rollout.advantage, normalize, batch_size, rng)
         params = {k: x.detach() for k, x in policy.named_parameters()}
         v = target_gradient(policy, params, rollout, target)
+        if opt_state is not None:
+            v = _scaled(v, preconditioner(opt_state, PPOConfig(optimizer="adam")))
         if method == "jvp":
             scores, log_prob = _jvp(policy, params, losses(rollout, advantage), v)
         elif method == "ghost":
@@ -136,41 +164,6 @@ def normalized(advantage: Tensor, how: str, batch_size: int, rng: np.random.Gene
     out[groups] = standardise(advantage[groups])
     out[order[full:]] = standardise(advantage[order[full:]])
     return out
-
-
-class _Under(nn.Module):
-    """Lets `functional_call` evaluate any function of the policy under other parameters."""
-
-    def __init__(self, policy: nn.Module):
-        super().__init__()
-        self.policy = policy
-
-    def forward(self, function: Callable[..., Tensor], *args: Any) -> Tensor:
-        return function(self.policy, *args)
-
-
-def call(policy: nn.Module, params: Params, function: Callable[..., Tensor], *args: Any) -> Tensor:
-    """`function(policy, *args)` with the policy's parameters replaced by `params`."""
-    renamed = {f"policy.{name}": x for name, x in params.items()}
-    return functional_call(_Under(policy), renamed, (function, *args))
-
-
-def target_gradient(policy: nn.Module, params: Params, rollout: Rollout, target: Target) -> Params:
-    """V = grad f(params), by parameter; zero where the target does not depend on one.
-
-    Raises:
-        ValueError: the target is not a finite scalar, or depends on no parameter.
-    """
-    leaves = {k: x.detach().requires_grad_() for k, x in params.items()}
-    with torch.enable_grad():
-        value = call(policy, leaves, target, rollout)
-    if not isinstance(value, Tensor) or value.shape != () or not value.isfinite():
-        raise ValueError(f"target: {target!r} returned {value!r}, expected a finite scalar tensor")
-    if not value.requires_grad:
-        raise ValueError(f"target: {target!r} does not depend on the policy's parameters")
-    grads = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
-    filled = (torch.zeros_like(x) if g is None else g for x, g in zip(leaves.values(), grads))
-    return dict(zip(leaves, filled, strict=True))
 
 
 def _jvp(policy: nn.Module, params: Params, losses: Callable, v: Params) -> tuple[Tensor, Tensor]:
@@ -215,11 +208,18 @@ class _OneRecord:
         self.obs, self.action, self.logp, self.ret = obs, action, logp, ret
 
 
-def _tracin(policy, rollout, target, trace: Trace, losses) -> Tensor:
+def _scaled(v: Params, factor: Params) -> Params:
+    return {k: x * factor[k] for k, x in v.items()}
+
+
+def _tracin(policy, rollout, target, trace: Trace, losses, adam: bool) -> Tensor:
     scores = torch.zeros_like(rollout.advantage)
-    for params, index in zip(trace.params, trace.index, strict=True):
+    after = [*trace.state[1:], trace.final[1]]
+    for params, state, index in zip(trace.params, after, trace.index, strict=True):
         batch = rollout[index]
         v = target_gradient(policy, params, rollout, target)
+        if adam:
+            v = _scaled(v, preconditioner(state, trace.config))
         of = losses(batch, standardise(batch.advantage))
         # index_add_, not +=: with equal_steps a record can stand twice in one minibatch
         scores.index_add_(0, index, _jvp(policy, params, of, v)[0] * trace.weight[index])

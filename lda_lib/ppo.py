@@ -133,14 +133,12 @@ class PPO:
         """
         check_fit(rollout, self.policy.arch)
         weight = check_keep(keep, len(rollout)).to(rollout.reward)
-        records = Records(
-            rollout.obs, rollout.action, rollout.logp, rollout.advantage, rollout.ret, weight
-        )
+        records = Records.of(rollout, weight)
         step = make_step(self.policy.arch, self.config, self.compiled)
         eager = make_step(self.policy.arch, self.config, False)
         params = {k: p.detach().clone() for k, p in self.policy.named_parameters()}
         state, lr = self.opt_state, torch.tensor(self.config.lr)
-        before: list[tuple[Params, OptState, Tensor]] = []
+        before: list[tuple[Params, OptState, Tensor, Tensor | None]] = []
         statistics = []
         kept = (weight > 0).cpu().numpy()
         with torch.no_grad():
@@ -149,7 +147,7 @@ class PPO:
                 where = torch.from_numpy(index).to(rollout.obs.device)
                 whose = None if critic is None else torch.from_numpy(critic).to(where)
                 if trace:
-                    before.append((params, state, where))
+                    before.append((params, state, where, whose))
                 params, state, numbers = run(params, state, records, where, whose, lr)
                 statistics.append(numbers)
             numbers = torch.stack(statistics).cpu()
@@ -163,8 +161,17 @@ class PPO:
         self.round += 1
         self.optimizer_steps += len(statistics)
         if trace:
-            all_params, states, indices = (list(x) for x in zip(*before, strict=True))
-            return Trace(all_params, states, indices, weight, numbers)
+            all_params, states, indices, critics = (list(x) for x in zip(*before, strict=True))
+            return Trace(
+                params=all_params,
+                state=states,
+                index=indices,
+                critic=critics,
+                weight=weight,
+                statistics=numbers,
+                final=(params, state),
+                config=self.config,
+            )
         return pd.Series(numbers.mean(0).numpy(), index=STATISTICS)
 
     def learn(

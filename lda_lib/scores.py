@@ -1,16 +1,17 @@
-"""Scores as tables: of one rollout, and of a whole run's records for its final behaviour."""
+"""Scores of scores: cross-fitted, by trajectory, as tables, and of a whole run's records."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 import pandas as pd
+import torch
 from torch import Tensor, nn
 
 from .attribution import influence
 from .rollout import Rollout
 from .step import Trace
-from .targets import Target
+from .targets import Return, Target
 
 
 def score_table(rollout: Rollout, scores: Tensor, order: str = "score") -> pd.DataFrame:
@@ -67,3 +68,37 @@ def influence_history(
     if not tables:
         raise ValueError("rounds: empty, expected at least one (rollout, trace)")
     return pd.concat(tables, ignore_index=True)
+
+
+def cross_fitted(policy: nn.Module, rollout: Rollout, folds: int = 8, **settings) -> Tensor:
+    """Scores on f_return in which no record has a say in its own verdict, (n,).
+
+    Episodes are dealt to `folds` folds; a record's target is made of the episodes of the other
+    folds. With the whole rollout as target a record votes for itself: its score holds
+    A_i^2 |grad log pi_i|^2 / n.
+
+    Args:
+        policy: as in `influence`.
+        rollout: n records.
+        folds: how many.
+        settings: further arguments of `influence`; `rng` would be shared by the folds.
+
+    Raises:
+        ValueError: fewer episodes than folds.
+    """
+    number = torch.unique(rollout.episode, return_inverse=True)[1]
+    if not 2 <= folds <= int(number.max()) + 1:
+        raise ValueError(f"folds: {folds}, expected 2 to {int(number.max()) + 1}, the episodes")
+    scores = torch.empty_like(rollout.advantage)
+    for fold in range(folds):
+        mine = number % folds == fold
+        target = Return(reference=rollout[~mine])
+        scores[mine] = influence(policy, rollout, target, **settings)[mine]
+    return scores
+
+
+def by_episode(rollout: Rollout, scores: Tensor) -> Tensor:
+    """Each record's score replaced by the mean over its episode, (n,): trajectories as units."""
+    number = torch.unique(rollout.episode, return_inverse=True)[1]
+    total = torch.zeros(int(number.max()) + 1).to(scores).index_add_(0, number, scores)
+    return (total / torch.bincount(number))[number]

@@ -79,6 +79,20 @@ def optimizer_step(
     return new, OptState(m, v, t)
 
 
+def preconditioner(state: OptState, config: PPOConfig) -> Params:
+    """D = 1 / (sqrt v_hat + eps), by which Adam scales each component of its step.
+
+    Raises:
+        ValueError: the state is SGD's, or Adam's before its first step.
+    """
+    if config.optimizer != "adam" or float(state.t) < 1:
+        raise ValueError(
+            f"state: {config.optimizer} after {float(state.t):.0f} steps, expected Adam after one"
+        )
+    c2 = 1 - 0.999**state.t
+    return {k: 1 / ((v / c2).sqrt() + config.adam_eps) for k, v in state.v.items()}
+
+
 Step = Callable[..., tuple[Params, OptState, Tensor]]
 
 
@@ -138,13 +152,16 @@ def can_compile(policy: ActorCritic) -> bool:
 
 @dataclass(frozen=True)
 class Trace:
-    """What happened in one update, step by step: the input of TracIn."""
+    """What happened in one update, step by step: the input of all scores of a whole update."""
 
     params: list[Params]  # before each step
     state: list[OptState]  # before each step
     index: list[Tensor]  # (b,) records of each step's minibatch
+    critic: list[Tensor | None]  # (b,) and of the critic's, where it has its own
     weight: Tensor  # (n,)
     statistics: Tensor  # (steps, 5)
+    final: tuple[Params, OptState]  # after the last step
+    config: PPOConfig
 
 
 def minibatches(

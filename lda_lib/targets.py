@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
+from .exact import action_probs, exact_return, finite_model
+from .loss import Params
 from .rollout import Rollout
 
 Target = Callable[[nn.Module, Rollout], Tensor]
@@ -62,3 +66,53 @@ class Action:
         action = torch.as_tensor(self.action).to(rollout.action)
         action = action.reshape(1, *rollout.action.shape[1:])
         return policy.log_prob(obs, action).squeeze(0)  # type: ignore[operator]
+
+
+@dataclass(frozen=True)
+class ExactReturn:
+    """J itself, where the rollout's task has a finite model: what Return() is an estimate of.
+
+    An oracle: with it the scores show what is lost to the method alone, not to the target.
+    """
+
+    def __call__(self, policy: nn.Module, rollout: Rollout) -> Tensor:
+        """Return J, a scalar, float64."""
+        model = finite_model(rollout.task)
+        if model is None:
+            raise ValueError(f"rollout: task {rollout.task.name!r} has no finite model")
+        return exact_return(action_probs(policy, model), model)  # type: ignore[arg-type]
+
+
+class _Under(nn.Module):
+    """Lets `functional_call` evaluate any function of the policy under other parameters."""
+
+    def __init__(self, policy: nn.Module):
+        super().__init__()
+        self.policy = policy
+
+    def forward(self, function: Callable[..., Tensor], *args: Any) -> Tensor:
+        return function(self.policy, *args)
+
+
+def call(policy: nn.Module, params: Params, function: Callable[..., Tensor], *args: Any) -> Tensor:
+    """`function(policy, *args)` with the policy's parameters replaced by `params`."""
+    renamed = {f"policy.{name}": x for name, x in params.items()}
+    return functional_call(_Under(policy), renamed, (function, *args))
+
+
+def target_gradient(policy: nn.Module, params: Params, rollout: Rollout, target: Target) -> Params:
+    """V = grad f(params), by parameter; zero where the target does not depend on one.
+
+    Raises:
+        ValueError: the target is not a finite scalar, or depends on no parameter.
+    """
+    leaves = {k: x.detach().requires_grad_() for k, x in params.items()}
+    with torch.enable_grad():
+        value = call(policy, leaves, target, rollout)
+    if not isinstance(value, Tensor) or value.shape != () or not value.isfinite():
+        raise ValueError(f"target: {target!r} returned {value!r}, expected a finite scalar tensor")
+    if not value.requires_grad:
+        raise ValueError(f"target: {target!r} does not depend on the policy's parameters")
+    grads = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
+    filled = (torch.zeros_like(x) if g is None else g for x, g in zip(leaves.values(), grads))
+    return dict(zip(leaves, filled, strict=True))

@@ -1,6 +1,8 @@
 """The experiments of the book: each a declared grid of trials and what becomes of it."""
 
 from .drop_fraction import DROP_FRACTION
+from .fidelity import FIDELITY
+from .planted_harm import PLANTED_HARM
 from .rivals import RIVALS
 from .rlhf import RLHF
 from .runtime import RUNTIME
@@ -24,6 +26,8 @@ STUDIES: dict[str, Study] = {
         STEP_SIZE,
         SLIPPERY,
         RUNTIME,
+        FIDELITY,
+        PLANTED_HARM,
         RLHF,
     )
 }
