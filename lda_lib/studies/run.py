@@ -126,7 +126,7 @@ def _in_processes(
     left = {t.key: t for t in trials}
     restarts = 0
     while left and restarts <= MOST_RESTARTS:
-        work = (delayed(run_trial)(study, trial) for trial in left.values())
+        work = (delayed(run_trial)(study, trial) for trial in list(left.values()))
         try:
             for trial, result in Parallel(jobs, return_as="generator_unordered", batch_size=1)(
                 work
