@@ -47,7 +47,7 @@ DECLARED: dict[str, tuple[list[int], int, int, int]] = {
     "FrozenLake": ([2, 5, 10, 20], 100, 0, 0),
     "FrozenLakeSlippery": ([2, 5, 10], 100, 0, 0),
     "MiniGrid": ([2, 5, 10, 20], 100, 0, 0),
-    "LunarLander": ([2, 5, 10], 40, 32, 100),
+    "LunarLander": ([2, 5, 10], 30, 24, 80),
 }
 RULES = ("released", "raw", "crossfit", "estimate", "size", "peers")
 SHOWN = 20  # bottom and top records kept one by one
