@@ -19,7 +19,7 @@ from ._result import Hint, agree, check, numbers
 
 @cache
 def _buffer(task: str, rounds: int) -> tuple[PPO, Rollout]:
-    agent = PPO(task, seed=7, n_steps=1024, compile=False)
+    agent = PPO(task, seed=7, n_steps=1024, lr=0.03, compile=False)  # a few rounds go far
     for _ in range(rounds):
         agent.update(agent.collect())
     return agent, agent.collect()
@@ -104,7 +104,7 @@ def ex07_2(fn: Callable) -> str:
 @check
 def ex07_3(fn: Callable) -> str:
     """`fn(a_hat, chosen, rng) -> control`, indices (m,) of others with the same estimates."""
-    agent, rollout = _buffer("FrozenLake", 3)
+    agent, rollout = _buffer("FrozenLake", 4)
     a_hat = rollout.advantage
     scores = influence(agent.policy, rollout, normalize="none")
     chosen = lowest(scores, 40, np.random.default_rng(0))
@@ -121,14 +121,13 @@ def ex07_3(fn: Callable) -> str:
     left = torch.ones(len(a_hat), dtype=torch.bool)
     left[chosen] = False
     spread = float((a_hat[left][None] - a_hat[chosen][:, None]).abs().mean())
-    if gap > 0.5 * spread:
-        size = float((a_hat[control].abs() - a_hat[chosen].abs()).abs().mean())
-        if size < 0.3 * spread:
-            raise Hint("the sizes agree, the signs do not: match A_hat itself, not |A_hat|.")
+    if gap > 0.2 * spread:
         raise Hint(
             f"their estimates are {gap:.2g} apart on average, those of random records "
             f"{spread:.2g}: take the nearest."
         )
+    if (a_hat[control].sign() != a_hat[chosen].sign()).any():
+        raise Hint("the sizes agree, the signs do not: match A_hat itself, not |A_hat|.")
     return f"40 other records; their estimates differ by {gap:.2g} on average."
 
 
@@ -136,7 +135,7 @@ def ex07_3(fn: Callable) -> str:
 def ex07_4(fn: Callable) -> str:
     """`fn(agent, rollout, i, k, rng) -> (mean, se)`: A_true of record i from replayed states."""
     agent, rollout = _buffer("FrozenLakeSlippery", 0)
-    k, before = 400, {n: p.clone() for n, p in agent.policy.state_dict().items()}
+    k, before = 150, {n: p.clone() for n, p in agent.policy.state_dict().items()}
     near = (rollout.state == 14).nonzero().squeeze(1)
     chosen = [int(near[rollout.action[near] == a][0]) for a in (0, 1)]
     truth = exact_advantage(agent.policy, rollout, agent.config.gamma)
@@ -147,7 +146,8 @@ def ex07_4(fn: Callable) -> str:
         mean, se = (float(numbers(x, (), "mean or se")) for x in got)
         if any(not torch.equal(p, before[n]) for n, p in agent.policy.state_dict().items()):
             raise Hint("the policy's parameters changed: living on is not learning.")
-        expected = float(replayed_advantage(agent.policy, rollout, [i], k=k, seed=1).se[0])
+        few = replayed_advantage(agent.policy, rollout, [i], k=40, seed=1)
+        expected = float(few.se[0]) * (40 / k) ** 0.5
         if se == 0:
             raise Hint(
                 "all k differences are the same: does each life have random numbers of its own, "
@@ -170,7 +170,7 @@ def ex07_4(fn: Callable) -> str:
 @check
 def ex07_5(fn: Callable) -> str:
     """`fn(rollout) -> values`, (n,): low where the estimate has the wrong sign."""
-    agent, rollout = _buffer("FrozenLake", 9)
+    agent, rollout = _buffer("FrozenLake", 4)
     values = numbers(fn(rollout), (len(rollout),), "values")
     if values.unique().numel() < 3:
         raise Hint("nearly all values are equal: a rule has to tell records apart.")
