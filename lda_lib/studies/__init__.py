@@ -1,5 +1,6 @@
 """The experiments of the book: each a declared grid of trials and what becomes of it."""
 
+from .diagnosis import DIAGNOSIS
 from .drop_fraction import DROP_FRACTION
 from .fidelity import FIDELITY
 from .planted_harm import PLANTED_HARM
@@ -18,6 +19,7 @@ STUDIES: dict[str, Study] = {
     for study in (
         SB3_PARITY,
         SIX_ENVIRONMENTS,
+        DIAGNOSIS,
         DROP_FRACTION,
         ADAM,
         AS_WRITTEN,
