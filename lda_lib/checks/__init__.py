@@ -2,6 +2,8 @@
 
 from ._result import Result
 from .ch01 import ex01_1, ex01_2, ex01_3, ex01_4, ex01_5
+from .ch04 import ex04_1, ex04_2, ex04_3, ex04_4, ex04_5
+from .ch05 import ex05_1, ex05_2, ex05_3, ex05_4, ex05_5
 from .ch06 import ex06_1, ex06_2, ex06_3, ex06_4, ex06_5
 from .ch07 import ex07_1, ex07_2, ex07_3, ex07_4, ex07_5
 from .ch10 import ex10_1, ex10_2, ex10_3, ex10_4, ex10_5, ex10_6
@@ -13,6 +15,16 @@ __all__ = [
     "ex01_3",
     "ex01_4",
     "ex01_5",
+    "ex04_1",
+    "ex04_2",
+    "ex04_3",
+    "ex04_4",
+    "ex04_5",
+    "ex05_1",
+    "ex05_2",
+    "ex05_3",
+    "ex05_4",
+    "ex05_5",
     "ex06_1",
     "ex06_2",
     "ex06_3",

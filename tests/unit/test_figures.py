@@ -9,11 +9,13 @@ import pytest
 matplotlib.use("agg")
 
 import matplotlib.pyplot as plt
+from ipywidgets.widgets.widget import _instances
+from ipywidgets.widgets.widget_link import Link
 from matplotlib.quiver import Quiver
 
 from lda_lib import PPO
 from lda_lib.plots import lake_arrows, lake_records
-from lda_lib.widgets import MOST_BYTES, picture, scrubber
+from lda_lib.widgets import MOST_BYTES, picture, scrubber, switchboard
 
 
 def arrows(ax: plt.Axes) -> tuple[np.ndarray, np.ndarray]:
@@ -70,3 +72,40 @@ def test_scrubber_refuses_what_a_page_cannot_carry() -> None:
         scrubber([frame] * 2, ["x"], ["x"] * 2, name="n")
     with pytest.raises(ValueError, match="largest"):
         scrubber([frame, b"0" * (MOST_BYTES + 1)], ["x"] * 2, ["x"] * 2, name="n")
+
+
+def test_switchboard_links_the_slider_to_every_row_and_the_dropdown_to_the_rows() -> None:
+    frame = picture(plt.subplots(figsize=(1, 1))[0])
+    texts = {"a": ["a0", "a1", "a2"], "b": ["b0", "b1", "b2"]}
+    frames = {row: [frame] * 3 for row in texts}
+    board = switchboard(frames, texts, texts, choice="target", name="round")
+    dropdown, slider, stack = board.children
+    assert (dropdown.description, dropdown.options) == ("target", ("a", "b"))
+    assert (slider.description, slider.max) == ("round", 2)
+    assert [len(row.children) for row in stack.children] == [3, 3]
+    assert 'alt="b2"' in stack.children[1].children[2].value
+    linked = {
+        (link.source[0].model_id, link.target[0].model_id)
+        for link in _instances.values()
+        if isinstance(link, Link)
+    }
+    assert {(slider.model_id, row.model_id) for row in stack.children} <= linked
+    assert (dropdown.model_id, stack.model_id) in linked
+
+
+def test_switchboard_refuses_rows_that_do_not_fit() -> None:
+    frame = picture(plt.subplots(figsize=(1, 1))[0])
+    two, three = ["x", "y"], ["x", "y", "z"]
+
+    def build(frames: dict, labels: dict, alts: dict) -> None:
+        switchboard(frames, labels, alts, choice="target", name="round")
+
+    good = {"a": two, "b": two}
+    with pytest.raises(ValueError, match="frames: rows of lengths"):
+        build({"a": [frame] * 2, "b": [frame] * 3}, {"a": two, "b": three}, good)
+    with pytest.raises(ValueError, match="two or more"):
+        build({"a": [frame] * 2}, {"a": two}, {"a": two})
+    with pytest.raises(ValueError, match="alts: for"):
+        build({"a": [frame] * 2, "b": [frame] * 2}, good, {"a": two})
+    with pytest.raises(ValueError, match="labels: expected one text"):
+        build({"a": [frame] * 2, "b": [frame] * 2}, {"a": two, "b": three}, good)
