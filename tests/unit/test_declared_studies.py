@@ -61,7 +61,8 @@ def test_committed_rows_are_declared_and_make_the_table(name):
     assert found and not damaged
     assert set(found) <= declared, "a committed trial is not declared"
     table = study.table(store.rows(found))
-    assert len(table) > 0 and table.select_dtypes("number").notna().any().all()
+    ours = [c for c in table.select_dtypes("number") if not c.endswith(("_low", "_high"))]
+    assert len(table) > 0 and table[ours].notna().any().all()  # one seed has no interval
 
 
 @pytest.mark.slow

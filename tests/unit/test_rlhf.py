@@ -311,7 +311,7 @@ def test_whitening_is_over_tokens_of_consecutive_records():
         lambda agent, rollout: rollout.reward > rollout.reward.min(),
         lambda agent, rollout: 0.5 + (rollout.lengths > 2).float(),
     ],
-    ids=str,
+    ids=lambda keep: type(keep).__name__,
 )
 def test_any_filter_of_agent_and_rollout_acts(tokenizer, keep):
     agent = make(tokenizer, keep=keep)
