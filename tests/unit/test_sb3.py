@@ -92,9 +92,10 @@ class Watch(FilterCallback):
     """Compares the callback's scores with one backward pass per record, before the update."""
 
     def _on_rollout_end(self):
-        before = weights(self.model)
+        before, own = weights(self.model), list(self.model.policy.parameters())
         super()._on_rollout_end()
         assert same(before, weights(self.model))
+        assert all(x is y for x, y in zip(own, self.model.policy.parameters(), strict=True))
         agent = agent_from(self.model)
         agent.round = self.agent.round - 1  # the same groups of standardisation
         config = agent.config
