@@ -112,7 +112,7 @@ def _algorithm(path: Path) -> type[OnPolicyAlgorithm]:
             names = set(json.loads(archive.read("data")))
     except (zipfile.BadZipFile, KeyError, ValueError) as error:
         raise ValueError(
-            f"path: {str(path)!r} is no model of Stable-Baselines3 ({error})"
+            f"path: {str(path)!r} is no model saved by Stable-Baselines3 ({error})"
         ) from error
     if "gae_lambda" not in names:
         raise ValueError(f"path: {str(path)!r} holds no on-policy model, expected PPO or A2C")

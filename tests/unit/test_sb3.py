@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gymnasium as gym
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from gymnasium import spaces
@@ -25,11 +26,13 @@ from lda_lib.sb3 import (  # noqa: E402
     IIFCallback,
     agent_from,
     fresh_rollout,
+    load_model,
     policy_from,
     rollout_from,
 )
 
 from .synthetic import relative_gap  # noqa: E402
+from .test_cli import lda  # noqa: E402
 
 
 class Levers(gym.Env):
@@ -252,7 +255,7 @@ def test_images_are_scored_as_the_policy_sees_them():
     model = model_of(env=FakeImageEnv, policy="CnnPolicy", n_envs=2, n_steps=8, env_kwargs=kwargs)
     watch = Watch(IIF(drop=0.5))
     model.learn(16, callback=watch)
-    assert watch.rollout.obs.shape == (16, 1, 40, 40) and watch.rollout.obs.dtype == torch.uint8
+    assert watch.rollout.obs.shape == (16, 1, 40, 40) and watch.rollout.obs.max() > 1
     assert watch.rollout.task.spaces.obs_kind == "image"
     assert relative_gap(watch.scores[0], watch.loop) < 1e-5
     assert "obs0" not in watch.rollout.table()
@@ -447,3 +450,69 @@ class Recurrent(sb3.ppo.MlpPolicy):
 def test_bad_input_is_named(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sb3")
+    vec = VecNormalize(make_vec_env("CartPole-v1", 2, seed=0))
+    model = sb3.PPO("MlpPolicy", vec, n_steps=64, batch_size=32, n_epochs=2, seed=0, device="cpu")
+    model.learn(128)
+    model.save(folder / "ppo")
+    vec.save(folder / "stats.pkl")
+    sb3.A2C("MlpPolicy", "CartPole-v1", device="cpu").save(folder / "a2c")
+    sb3.DQN("MlpPolicy", "CartPole-v1", buffer_size=9).save(folder / "dqn")
+    (folder / "text.zip").write_text("no zip")
+    return folder
+
+
+def test_the_command_line_scores_a_saved_model(saved, tmp_path):
+    out = tmp_path / "scores.csv"
+    args = ["score", "--sb3", saved / "ppo.zip", "--env", "CartPole-v1"]
+    stats = ["--vecnormalize", saved / "stats.pkl"]
+    text = lda(*args, *stats, "--records", 500, "--out", out)
+    assert "bottom 5 records" in text
+    table = pd.read_csv(out)
+    assert list(table.columns[:4]) == ["index", "score", "episode", "t"] and len(table) == 500
+    assert table["score"].abs().is_monotonic_decreasing and (table["score"] < 0).any()
+    # normalised as in training: positions of a pole that hardly moves have a spread near 1
+    assert table["obs1"].std() > 0.5 and (table["t"] == 0).sum() > 5
+    # the very scores that the library gives
+    model = load_model(saved / "ppo.zip", "CartPole-v1", vecnormalize=saved / "stats.pkl")
+    rollout = fresh_rollout(model, 500, seed=0)
+    scores = influence(
+        policy_from(model), rollout, batch_size=32, rng=agent_from(model).rng("score")
+    )
+    assert np.allclose(table.sort_values("index")["score"], scores, rtol=1e-3, atol=1e-6)
+    assert len(model.get_env().get_attr("spec")) == 1 and not model.get_vec_normalize_env().training
+    raw = lda(*args, "--records", 500, "--top", 1)
+    assert raw != lda(*args, "--records", 500, "--top", 1, "--seed", 1)
+    assert raw == lda(*args, "--records", 500, "--top", 1, "--seed", 0)
+    assert lda(*args, "--records", 50, "--target", "action", "--record", 3, "--top", 1)
+    assert lda("score", "--sb3", saved / "a2c.zip", "--env", "CartPole-v1", "--records", 50)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--sb3", "ppo.zip"], "--sb3 needs --env"),
+        (["--env", "CartPole-v1"], "--env needs --sb3"),
+        ([], "expected RUN"),
+        (["runs/x", "--sb3", "ppo.zip", "--env", "CartPole-v1"], "only one of the two"),
+        (["--sb3", "nowhere.zip", "--env", "CartPole-v1"], "no file 'nowhere.zip'"),
+        (["--sb3", "text.zip", "--env", "CartPole-v1"], "no model saved by Stable-Baselines3"),
+        (["--sb3", "dqn.zip", "--env", "CartPole-v1"], "no on-policy model"),
+        (["--sb3", "ppo.zip", "--env", "Nowhere-v0"], "cannot make 'Nowhere-v0'"),
+        (["--sb3", "ppo.zip", "--env", "nomodule:Nowhere-v0"], "cannot make"),
+        (["--sb3", "ppo.zip", "--env", "Pendulum-v1"], "spaces do not match"),
+        (["--sb3", "ppo.zip", "--env", "CartPole-v1", "--vecnormalize", "no.pkl"], "no file"),
+    ],
+)
+def test_the_command_line_says_what_is_wrong(args, message, saved, monkeypatch):
+    monkeypatch.chdir(saved)
+    assert message in lda("score", *args, ok=False)
+
+
+def test_the_help_warns_of_files_one_does_not_trust():
+    text = " ".join(lda("score", "--help").split())
+    assert "only files that you trust" in text and "unpickles" in text
