@@ -147,6 +147,8 @@ def stage(executed: Path | None, into: Path, root: Path = ROOT) -> None:
     shutil.rmtree(into, ignore_errors=True)
     skip = shutil.ignore_patterns("*.py", "__pycache__", ".ipynb_checkpoints", ".virtual_documents")
     shutil.copytree(root / "book", into / "book", ignore=skip)
+    if (examples := root / "book" / "examples").exists():  # scripts that pages show
+        shutil.copytree(examples, into / "book" / "examples", dirs_exist_ok=True)
     for name in ("_config.yml", "_toc.yml"):
         shutil.copy2(root / name, into / name)
     if executed is not None:

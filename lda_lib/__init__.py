@@ -11,6 +11,7 @@ from .evaluation import Evaluation
 from .exact import exact_advantage, exact_return, exact_values, finite_model
 from .files import CheckpointError
 from .filters import IIF, AdvantageHeuristic, LowestAdvantage, RandomDrop, TDError
+from .own import OwnAgent, Scorable, as_rollout
 from .policy import ActorCritic
 from .ppo import PPO
 from .rivals import RandomNegative, TrajectoryValue
@@ -31,16 +32,19 @@ __all__ = [
     "Evaluation",
     "ExactReturn",
     "LowestAdvantage",
+    "OwnAgent",
     "PPOConfig",
     "RandomDrop",
     "RandomNegative",
     "Return",
     "Rollout",
+    "Scorable",
     "TDError",
     "Task",
     "Trace",
     "TrajectoryValue",
     "__version__",
+    "as_rollout",
     "exact_advantage",
     "exact_return",
     "exact_values",

@@ -1,4 +1,4 @@
-"""The command line: train, evaluate and score agents."""
+"""The command line: train, evaluate and score agents, also those of Stable-Baselines3."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from .config import PRESETS
 from .files import CheckpointError, write_whole
 from .filters import IIF, AdvantageHeuristic, LowestAdvantage, RandomDrop, TDError, agent_scores
 from .ppo import PPO, Keep
+from .rollout import Rollout
 from .scores import score_table
 from .studies.cli import study
 from .studies.run import Failed
@@ -184,7 +185,7 @@ def evaluate(run: Path, episodes: int) -> None:
 
 
 @main.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=click.Path(path_type=Path), required=False)
 @click.option(
     "--target", type=click.Choice(["return", "action"]), default="return", show_default=True,
     help="What raises the return from here, or why the agent takes an action in a state.",
@@ -197,16 +198,49 @@ def evaluate(run: Path, episodes: int) -> None:
 )  # fmt: skip
 @click.option("--top", type=click.IntRange(0), default=5, show_default=True, help="Rows shown.")
 @click.option("--out", type=click.Path(path_type=Path), help="CSV to write.")
+@click.option(
+    "--sb3", type=click.Path(path_type=Path),
+    help="Instead of RUN: a PPO or A2C model saved by Stable-Baselines3, which unpickles it. "
+    "Only for files that you trust.",
+)  # fmt: skip
+@click.option("--env", help='With --sb3: gymnasium id, or "module:id" to import the module first.')
+@click.option(
+    "--vecnormalize", type=click.Path(path_type=Path),
+    help="With --sb3: statistics saved by VecNormalize; unpickled too.",
+)  # fmt: skip
+@click.option(
+    "--records", type=click.IntRange(2), help="With --sb3: how many to collect.  [default: 2048]"
+)
+@click.option("--seed", type=click.IntRange(0), help="With --sb3: of the rollout.  [default: 0]")
 def score(
-    run: Path, target: str, record: int | None, action: int | None, method: str, top: int, out: Path
-) -> None:
-    """Collect a fresh rollout with the agent in RUN and score its records.
+    run: Path | None, target: str, record: int | None, action: int | None, method: str, top: int,
+    out: Path | None, **sb3: Any,
+) -> None:  # fmt: skip
+    r"""Collect a fresh rollout with the agent in RUN and score its records.
 
     The CSV holds every record, the highest and the lowest scores first. Positive: learning from
     the record raises the target.
+
+    With --sb3 the agent is a saved model of Stable-Baselines3. Its file format runs code when it is
+    loaded: open only files that you trust.
+
+    \b
+    Example:
+      python -m lda_lib score --sb3 model.zip --env LunarLander-v3 --out scores.csv
     """
-    agent = load(run)
-    rollout = agent.collect()
+    if sb3["sb3"] is None:
+        if given := [name for name, value in sb3.items() if value is not None]:
+            raise click.UsageError(f"--{given[0]} needs --sb3 MODEL.zip")
+        if run is None:
+            raise click.UsageError(
+                "expected RUN, a run's folder or a checkpoint, or --sb3 MODEL.zip"
+            )
+        agent: Any = load(run)
+        rollout = agent.collect()
+    else:
+        if run is not None:
+            raise click.UsageError(f"RUN {str(run)!r} and --sb3: expected only one of the two")
+        agent, rollout = _sb3_rollout(**sb3)
     asked: Target = Return()
     if target == "action":
         if record is None or record >= len(rollout) or rollout.action.ndim != 1:
@@ -225,6 +259,20 @@ def score(
     with pd.option_context("display.width", 160, "display.max_columns", 20):
         click.echo(f"top {top} records\n{table.head(top)}")
         click.echo(f"bottom {top} records\n{table.tail(top)[::-1]}")
+
+
+def _sb3_rollout(
+    sb3: Path, env: str | None, vecnormalize: Path | None, records: int | None, seed: int | None
+) -> tuple[Any, Rollout]:
+    """What filters call the agent, and fresh records, of a saved model of Stable-Baselines3."""
+    try:
+        from .sb3 import agent_from, fresh_rollout, load_model
+    except ImportError as error:
+        raise click.UsageError(str(error)) from error
+    if env is None:
+        raise click.UsageError("--sb3 needs --env, such as --env LunarLander-v3")
+    model = load_model(sb3, env, vecnormalize=vecnormalize)
+    return agent_from(model), fresh_rollout(model, records or 2048, seed=seed or 0)
 
 
 def load(run: Path) -> PPO:

@@ -85,6 +85,7 @@ def agent_scores(
         "vf_coef": config.vf_coef,
         "ent_coef": config.ent_coef,
         "batch_size": config.batch_size,
+        "normalize": getattr(config, "normalize", "minibatch"),  # a loop from elsewhere may differ
         "rng": agent.rng("score"),
     }
     return influence(agent.policy, rollout, target, **(own | settings))

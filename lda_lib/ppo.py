@@ -96,8 +96,7 @@ class PPO:
         differ in their filter still share them.
         """
         count = self.round if count is None else count
-        key = (self.seed, zlib.crc32(purpose.encode()), 0 if self._restarts else count)
-        return np.random.default_rng(np.random.SeedSequence(key))
+        return stream(self.seed, purpose, 0 if self._restarts else count)
 
     def _generator(self, purpose: str) -> torch.Generator:
         return torch.Generator().manual_seed(int(self.rng(purpose).integers(2**63)))
@@ -275,6 +274,12 @@ class PPO:
         from .checkpoint import load_agent
 
         return load_agent(path, keep=keep, task=task, device=device)
+
+
+def stream(seed: int, purpose: str, count: int) -> np.random.Generator:
+    """A generator that depends on seed, purpose and round alone."""
+    key = (seed, zlib.crc32(purpose.encode()), count)
+    return np.random.default_rng(np.random.SeedSequence(key))
 
 
 _UNKNOWN = Evaluation(float("nan"), float("nan"), 0)

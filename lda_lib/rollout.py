@@ -133,9 +133,15 @@ class Rollout:
 
         Raises:
             RuntimeError: the environment does not replay (it came to another observation).
+            ValueError: how the episode was lived is not known (records made elsewhere).
         """
         record = self[index]
-        episode = self.episodes[int(record.episode)]
+        episode = self.episodes.get(int(record.episode))
+        if episode is None:
+            raise ValueError(
+                f"index: record {int(record.index)} of {self.task.name!r} belongs to episode "
+                f"{int(record.episode)}, whose seed and actions this rollout does not hold"
+            )
         env, obs = replay(self.task, episode, int(record.t), **kwargs)
         if not np.array_equal(obs, record.obs[0].cpu().float().numpy()):
             raise RuntimeError(

@@ -95,9 +95,20 @@ class _Under(nn.Module):
 
 
 def call(policy: nn.Module, params: Params, function: Callable[..., Tensor], *args: Any) -> Tensor:
-    """`function(policy, *args)` with the policy's parameters replaced by `params`."""
-    renamed = {f"policy.{name}": x for name, x in params.items()}
-    return functional_call(_Under(policy), renamed, (function, *args))
+    """`function(policy, *args)` with the policy's parameters replaced by `params`.
+
+    Parameters that several modules share are replaced in all of them, and each place is named once:
+    where one module hangs under several names (Stable-Baselines3's feature extractor does), torch's
+    own untying puts the replacement back in place of the parameter, which then learns no more.
+    """
+    given = {id(p): params[name] for name, p in policy.named_parameters() if name in params}
+    places = {
+        ".".join(filter(None, ("policy", prefix, name))): given[id(p)]
+        for prefix, module in policy.named_modules()  # each module once
+        for name, p in module._parameters.items()
+        if id(p) in given
+    }
+    return functional_call(_Under(policy), places, (function, *args), tie_weights=False)
 
 
 def target_gradient(policy: nn.Module, params: Params, rollout: Rollout, target: Target) -> Params:

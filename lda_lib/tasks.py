@@ -48,7 +48,8 @@ class Spaces:
     Attributes:
         obs_kind: "onehot" (Discrete), "vector" (Box, flattened) or "image" (uint8 Box, scaled).
         obs_shape: shape of one encoded observation, (d,) or (channels, height, width).
-        action_kind: "discrete" or "box".
+        action_kind: "discrete" or "box"; records of other libraries' agents also "multidiscrete"
+            or "multibinary".
         action_dim: number of actions (discrete) or of action components (box).
     """
 

@@ -95,3 +95,28 @@ def test_share_of_scoring_in_an_eager_round(benchmark, part):
     score = partial(influence, agent.policy, rollout)
     call = partial(one_round, agent) if part.startswith("eager") else score
     time(benchmark, "share of scoring in an eager round", part, call, 10, part.startswith("eager"))
+
+
+@pytest.mark.parametrize("algorithm", ["PPO", "A2C"])
+@pytest.mark.parametrize("part", ["a round of plain SB3", "its scoring"])
+def test_share_of_scoring_in_a_round_of_stable_baselines3(benchmark, algorithm, part):
+    """What IIFCallback adds to a round: records, scores, choice, logging. Three environments."""
+    sb3 = pytest.importorskip("stable_baselines3")
+    from stable_baselines3.common.env_util import make_vec_env
+
+    from lda_lib.sb3 import FilterableRolloutBuffer, IIFCallback
+
+    env, n_steps = make_vec_env("LunarLander-v3", 3, seed=0), 704 if algorithm == "PPO" else 5
+    plain = part.startswith("a round")
+    buffer = {} if plain else {"rollout_buffer_class": FilterableRolloutBuffer}
+    model = getattr(sb3, algorithm)("MlpPolicy", env, n_steps=n_steps, device="cpu", **buffer)
+    callback = None if plain else IIFCallback(0.125)
+    model.learn(3 * n_steps, callback=callback)
+    if plain:
+        call = partial(model.learn, 3 * n_steps, reset_num_timesteps=False)
+    else:
+        set_up = model._setup_learn(1, callback, reset_num_timesteps=False)[1]
+        model.collect_rollouts(env, set_up, model.rollout_buffer, n_steps)
+        call = callback._on_rollout_end
+    group = f"share of scoring in a round of SB3's {algorithm} ({3 * n_steps} records)"
+    time(benchmark, group, part, call, 5 if plain and algorithm == "PPO" else 30, plain)

@@ -341,3 +341,38 @@ def test_ghost_refuses_a_layer_used_twice():
     rollout = make_rollout(policy, 6, (5,), "discrete", 3)
     with pytest.raises(ValueError, match="used twice"):
         influence(policy, rollout, method="ghost")
+
+
+class Shared(torch.nn.Module):
+    """One layer under two names, and one parameter in two layers."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.one = torch.nn.Linear(3, 3).double()
+        self.same = self.one
+        self.tied = torch.nn.Linear(3, 3, bias=False).double()
+        self.tied.weight = self.one.weight
+
+    def log_prob(self, obs, action):
+        logits = self.tied(self.same(self.one(obs).tanh()).tanh())
+        return logits.log_softmax(-1).gather(-1, action[:, None]).squeeze(-1)
+
+
+@pytest.mark.parametrize("method", ["jvp", "vmap", "loop"])
+def test_shared_parameters_count_everywhere_and_stay_in_place(method):
+    """Scores against plain autograd on the module, whose parameters are its own ever after."""
+    policy = Shared()
+    weight, bias = policy.one.weight, policy.one.bias
+    rollout = make_rollout(policy, 6, (3,), "discrete", 3)
+    scores = influence(policy, rollout, method=method, normalize="none")
+    assert policy.one.weight is weight and policy.tied.weight is weight
+    assert policy.one.bias is bias and len(list(policy.parameters())) == 2
+    log_prob = policy.log_prob(rollout.obs, rollout.action)
+    v = torch.autograd.grad(
+        (log_prob * rollout.advantage).mean(), [weight, bias], retain_graph=True
+    )
+    for i in range(6):
+        g = torch.autograd.grad(log_prob[i], [weight, bias], retain_graph=True)
+        expected = rollout.advantage[i] * sum((x * y).sum() for x, y in zip(g, v, strict=True))
+        assert float(scores[i]) == pytest.approx(float(expected), rel=1e-10)
