@@ -155,7 +155,7 @@ def bootstrap(
         return Interval(point, point, point)
     result = stats.bootstrap(
         (x,),
-        lambda sample, axis: np.apply_along_axis(statistic, axis, sample),
+        statistic,  # scipy goes along an axis by itself where the function cannot
         n_resamples=resamples,
         confidence_level=confidence,
         method="percentile",

@@ -53,6 +53,7 @@ def test_a_smoke_run_gives_table_and_figure(name):
     plt.close("all")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RUN)
 def test_committed_rows_are_declared_and_make_the_table(name):
     study, store = STUDIES[name], Store(name)

@@ -54,6 +54,8 @@ PROMPTS = [
     "Hugo asked for the key and the caretaker nodded and said:",
 ]
 
+pytestmark = pytest.mark.slow  # left out of `make check`
+
 
 @pytest.fixture(scope="module")
 def tokenizer():

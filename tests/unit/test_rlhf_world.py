@@ -27,6 +27,8 @@ from lda_lib.studies.run import run_trial
 from .test_cli import lda
 from .test_rlhf import same
 
+pytestmark = pytest.mark.slow  # left out of `make check`
+
 
 @pytest.fixture(scope="module")
 def world():
@@ -167,7 +169,7 @@ def test_filters_and_trainers_by_name(keep, algorithm, tmp_path, monkeypatch):
     [
         (["--set", "speed=1"], "expected NAME=VALUE"),
         (["--reward", "x"], "--reward and --label belong together"),
-        (["--model", "nowhere"], "'nowhere' holds no tokenizer"),
+        (["--model", "/no/such/place"], "'/no/such/place' holds no tokenizer"),
         (["--set", "n_sequences=0"], "n_sequences: 0"),
         (["--keep", "best"], "best"),
     ],

@@ -34,6 +34,8 @@ from lda_lib.sb3 import (  # noqa: E402
 from .synthetic import relative_gap  # noqa: E402
 from .test_cli import lda  # noqa: E402
 
+pytestmark = pytest.mark.slow  # left out of `make check`
+
 
 class Levers(gym.Env):
     """Pull several levers at once; the reward counts those that agree with the lights."""
