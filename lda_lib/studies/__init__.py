@@ -3,6 +3,7 @@
 from .drop_fraction import DROP_FRACTION
 from .rivals import RIVALS
 from .sb3_parity import SB3_PARITY
+from .single_round import SINGLE_ROUND
 from .six_environments import SIX_ENVIRONMENTS
 from .slippery import SLIPPERY
 from .step_size import STEP_SIZE
@@ -21,6 +22,7 @@ STUDIES: dict[str, Study] = {
         RIVALS,
         STEP_SIZE,
         SLIPPERY,
+        SINGLE_ROUND,
     )
 }
 
