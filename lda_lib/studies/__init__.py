@@ -1,6 +1,7 @@
 """The experiments of the book: each a declared grid of trials and what becomes of it."""
 
 from .drop_fraction import DROP_FRACTION
+from .phases import PHASES
 from .rivals import RIVALS
 from .sb3_parity import SB3_PARITY
 from .single_round import SINGLE_ROUND
@@ -23,6 +24,7 @@ STUDIES: dict[str, Study] = {
         STEP_SIZE,
         SLIPPERY,
         SINGLE_ROUND,
+        PHASES,
     )
 }
 
