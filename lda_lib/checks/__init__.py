@@ -6,6 +6,8 @@ from .ch04 import ex04_1, ex04_2, ex04_3, ex04_4, ex04_5
 from .ch05 import ex05_1, ex05_2, ex05_3, ex05_4, ex05_5
 from .ch06 import ex06_1, ex06_2, ex06_3, ex06_4, ex06_5
 from .ch07 import ex07_1, ex07_2, ex07_3, ex07_4, ex07_5
+from .ch08 import ex08_1, ex08_2, ex08_3, ex08_4
+from .ch09 import ex09_1, ex09_2, ex09_3, ex09_4
 from .ch10 import ex10_1, ex10_2, ex10_3, ex10_4, ex10_5, ex10_6
 from .ch19 import ex19_1, ex19_2, ex19_3, ex19_4
 
@@ -36,6 +38,14 @@ __all__ = [
     "ex07_3",
     "ex07_4",
     "ex07_5",
+    "ex08_1",
+    "ex08_2",
+    "ex08_3",
+    "ex08_4",
+    "ex09_1",
+    "ex09_2",
+    "ex09_3",
+    "ex09_4",
     "ex10_1",
     "ex10_2",
     "ex10_3",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +16,7 @@ from ..metrics import area_under_curve
 from ..ppo import PPO
 from ..rollout import Rollout
 from ..targets import Return
+from ._filter import own_filter
 from ._result import Hint, agree, check, numbers
 
 
@@ -237,22 +237,7 @@ def ex10_6(fn: Callable) -> str:
     agent.learn(1, progress=False)
     rollout = agent.collect()
     n = len(rollout)
-    before = copy.deepcopy(agent.policy.state_dict())
-    clock = (agent.round, agent.collected)
-    keep = numbers(fn(agent, rollout), (n,), "keep")
-    if (agent.round, agent.collected) != clock or any(
-        not torch.equal(p, before[k]) for k, p in agent.policy.state_dict().items()
-    ):
-        raise Hint("a filter only looks: it must neither collect nor update.")
-    if not ((keep == 0) | (keep == 1)).all():
-        raise Hint("expected a mask: True (keep) or False (drop) for each record.")
-    if not keep.any():
-        raise Hint("every record is dropped: nothing is left to learn from.")
-    if not torch.equal(keep, numbers(fn(agent, rollout), (n,), "keep")):
-        raise Hint(
-            "called again, it answers differently: draw random numbers from "
-            '`agent.rng("a purpose")`, so that runs repeat.'
-        )
+    keep = own_filter(fn, agent, rollout)
     iif = IIF(drop=0.5)(agent, rollout).double()
     both = int(((1 - keep) * (1 - iif)).sum())
     return (

@@ -3,11 +3,13 @@
 from .diagnosis import DIAGNOSIS
 from .drop_fraction import DROP_FRACTION
 from .fidelity import FIDELITY
+from .phases import PHASES
 from .planted_harm import PLANTED_HARM
 from .rivals import RIVALS
 from .rlhf import RLHF
 from .runtime import RUNTIME
 from .sb3_parity import SB3_PARITY
+from .single_round import SINGLE_ROUND
 from .six_environments import SIX_ENVIRONMENTS
 from .slippery import SLIPPERY
 from .step_size import STEP_SIZE
@@ -20,6 +22,8 @@ STUDIES: dict[str, Study] = {
         SB3_PARITY,
         SIX_ENVIRONMENTS,
         DIAGNOSIS,
+        PHASES,
+        SINGLE_ROUND,
         DROP_FRACTION,
         ADAM,
         AS_WRITTEN,
