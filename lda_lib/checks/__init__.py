@@ -2,6 +2,7 @@
 
 from ._result import Result
 from .ch01 import ex01_1, ex01_2, ex01_3, ex01_4, ex01_5
+from .ch02 import ex02_1, ex02_2, ex02_3, ex02_4, ex02_5
 from .ch10 import ex10_1, ex10_2, ex10_3, ex10_4, ex10_5, ex10_6
 
 __all__ = [
@@ -11,6 +12,11 @@ __all__ = [
     "ex01_3",
     "ex01_4",
     "ex01_5",
+    "ex02_1",
+    "ex02_2",
+    "ex02_3",
+    "ex02_4",
+    "ex02_5",
     "ex10_1",
     "ex10_2",
     "ex10_3",
