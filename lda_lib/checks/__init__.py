@@ -2,6 +2,8 @@
 
 from ._result import Result
 from .ch01 import ex01_1, ex01_2, ex01_3, ex01_4, ex01_5
+from .ch02 import ex02_1, ex02_2, ex02_3, ex02_4, ex02_5
+from .ch03 import ex03_1, ex03_2, ex03_3, ex03_4, ex03_5
 from .ch04 import ex04_1, ex04_2, ex04_3, ex04_4, ex04_5
 from .ch05 import ex05_1, ex05_2, ex05_3, ex05_4, ex05_5
 from .ch06 import ex06_1, ex06_2, ex06_3, ex06_4, ex06_5
@@ -18,6 +20,16 @@ __all__ = [
     "ex01_3",
     "ex01_4",
     "ex01_5",
+    "ex02_1",
+    "ex02_2",
+    "ex02_3",
+    "ex02_4",
+    "ex02_5",
+    "ex03_1",
+    "ex03_2",
+    "ex03_3",
+    "ex03_4",
+    "ex03_5",
     "ex04_1",
     "ex04_2",
     "ex04_3",
