@@ -25,6 +25,8 @@ matplotlib.use("agg")
 BOOK = Path(__file__).resolve().parents[2] / "book"
 CALL = re.compile(r"checks\.(ex\d\d_\d+)\((\w+)\)")
 
+pytestmark = pytest.mark.slow  # left out of `make check`
+
 
 def _tags(cell: nbformat.NotebookNode) -> set[str]:
     return set(cell.metadata.get("tags", []))

@@ -9,6 +9,8 @@ from scipy import stats
 
 from lda_lib import checks
 
+pytestmark = pytest.mark.slow  # left out of `make check`
+
 
 def hint(number: int, fn, words: str) -> None:
     result = getattr(checks, f"ex02_{number}")(fn)

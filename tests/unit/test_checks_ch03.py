@@ -10,6 +10,8 @@ import torch
 from lda_lib import checks
 from lda_lib.checks.ch03 import QUESTIONS
 
+pytestmark = pytest.mark.slow  # left out of `make check`
+
 
 def hint(number: int, fn, words: str) -> None:
     result = getattr(checks, f"ex03_{number}")(fn)

@@ -10,6 +10,8 @@ from torch import nn
 
 from lda_lib import Return, checks, influence
 
+pytestmark = pytest.mark.slow  # left out of `make check`
+
 
 def hint(number: int, fn, words: str) -> None:
     result = getattr(checks, f"ex04_{number}")(fn)

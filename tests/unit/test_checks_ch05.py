@@ -7,6 +7,8 @@ import torch
 
 from lda_lib import Return, checks, influence
 
+pytestmark = pytest.mark.slow  # left out of `make check`
+
 
 def hint(number: int, fn, words: str) -> None:
     result = getattr(checks, f"ex05_{number}")(fn)

@@ -12,6 +12,8 @@ from lda_lib import checks
 
 NUMBERS = range(1, 6)
 
+pytestmark = pytest.mark.slow  # left out of `make check`
+
 
 def check(number: int):
     return getattr(checks, f"ex06_{number}")

@@ -11,6 +11,8 @@ import torch
 from lda_lib import checks
 from lda_lib.diagnosis import matched, peers_advantage, replayed_advantage
 
+pytestmark = pytest.mark.slow  # left out of `make check`
+
 
 def check(number: int):
     return getattr(checks, f"ex07_{number}")

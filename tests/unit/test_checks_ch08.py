@@ -9,6 +9,8 @@ import torch
 from lda_lib import checks
 from lda_lib.similarity import contiguity, roughness, similarity_graph
 
+pytestmark = pytest.mark.slow  # left out of `make check`
+
 
 def hint(number: int, fn, words: str) -> None:
     result = getattr(checks, f"ex08_{number}")(fn)

@@ -11,6 +11,8 @@ import torch
 from lda_lib import IIF, checks
 from lda_lib.studies.single_round import twin
 
+pytestmark = pytest.mark.slow  # left out of `make check`
+
 
 def hint(number: int, fn, words: str) -> None:
     result = getattr(checks, f"ex09_{number}")(fn)

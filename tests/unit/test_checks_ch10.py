@@ -12,6 +12,8 @@ from lda_lib import IIF, checks, metrics
 
 NUMBERS = range(1, 7)
 
+pytestmark = pytest.mark.slow  # left out of `make check`
+
 
 def check(number: int):
     return getattr(checks, f"ex10_{number}")

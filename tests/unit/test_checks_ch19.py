@@ -11,6 +11,8 @@ from lda_lib import checks
 
 NUMBERS = range(1, 5)
 
+pytestmark = pytest.mark.slow  # left out of `make check`
+
 
 def check(number: int):
     return getattr(checks, f"ex19_{number}")
