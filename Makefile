@@ -47,7 +47,7 @@ student: $(STAMP)  ## the chapters without solutions, to hand out (_build/studen
 	  --TagRemovePreprocessor.enabled=True --TagRemovePreprocessor.remove_cell_tags=solution
 	@cp -r book/figures _build/student/ && echo "Wrote _build/student: run them where lda_lib is installed"
 
-check: $(STAMP)  ## lint, types and unit tests, under a minute
+check: $(STAMP)  ## lint, types and the quick unit tests, about a minute
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
