@@ -20,6 +20,7 @@ import torch
 from scipy import optimize, stats
 from torch import Tensor
 
+from .filters import same_pair
 from .metrics import Interval
 from .policy import ActorCritic, draw_noise, make_actor
 from .rollout import Rollout
@@ -103,17 +104,6 @@ def replayed_advantage(
 # ---- which records -------------------------------------------------------------------------------
 
 
-def lowest(values: Tensor, count: int, rng: np.random.Generator) -> Tensor:
-    """Indices of the `count` lowest values, lowest first; ties are broken at random.
-
-    Bottom records are `lowest(scores, ...)`, top records `lowest(-scores, ...)`.
-    """
-    if not 0 <= count <= len(values):
-        raise ValueError(f"count: {count}, expected 0 to {len(values)}, the number of records")
-    order = np.lexsort((rng.random(len(values)), values.detach().cpu().numpy()))
-    return torch.from_numpy(order[:count].copy())
-
-
 def matched(values: Tensor, chosen: Tensor) -> Tensor:
     """For each chosen record another, unchosen one with the nearest value: (number chosen,).
 
@@ -138,9 +128,7 @@ def peers_advantage(rollout: Rollout) -> Tensor:
 
     0 where there is no other. No network and no gradient is needed for it.
     """
-    n = len(rollout)
-    rows = torch.cat([rollout.obs.flatten(1), rollout.action.reshape(n, -1)], 1).cpu().numpy()
-    group = np.unique(rows, axis=0, return_inverse=True)[1].ravel()
+    group = same_pair(rollout)
     a_hat = rollout.advantage.cpu().double().numpy()
     total, count = np.bincount(group, a_hat)[group] - a_hat, np.bincount(group)[group] - 1
     return torch.from_numpy(np.where(count > 0, total / np.maximum(count, 1), 0.0))

@@ -34,11 +34,20 @@ def drop_lowest(values: Tensor, count: int, rng: np.random.Generator) -> Tensor:
     Returns:
         bool, (n,).
     """
-    values = values.detach().cpu()
-    order = np.lexsort((rng.random(len(values)), values.numpy()))
     keep = torch.ones(len(values), dtype=torch.bool)
-    keep[torch.from_numpy(order[:count])] = False
+    keep[lowest(values, count, rng)] = False
     return keep
+
+
+def lowest(values: Tensor, count: int, rng: np.random.Generator) -> Tensor:
+    """Indices of the `count` lowest values, lowest first; ties are broken at random.
+
+    Bottom records are `lowest(scores, ...)`, top records `lowest(-scores, ...)`.
+    """
+    if not 0 <= count <= len(values):
+        raise ValueError(f"count: {count}, expected 0 to {len(values)}, the number of records")
+    order = np.lexsort((rng.random(len(values)), values.detach().cpu().numpy()))
+    return torch.from_numpy(order[:count].copy())
 
 
 @dataclass
@@ -175,7 +184,7 @@ def monte_carlo_advantage(rollout: Rollout, gamma: float, lam: float) -> Tensor:
     """
     returns = _returns_to_go(rollout, gamma, lam)
     state = _groups(rollout.obs.flatten(1))
-    pair = _groups(torch.cat([rollout.obs.flatten(1), rollout.action.reshape(len(returns), -1)], 1))
+    pair = same_pair(rollout)
     return torch.from_numpy(_group_mean(returns, pair) - _group_mean(returns, state)).float()
 
 
@@ -186,6 +195,12 @@ def _returns_to_go(rollout: Rollout, gamma: float, lam: float) -> np.ndarray:
     for t in range(len(total) - 2, -1, -1):
         total[t] += gamma * goes_on[t] * total[t + 1]
     return total + rollout.value.cpu().double().numpy()
+
+
+def same_pair(rollout: Rollout) -> np.ndarray:
+    """Number of each record's observation and action, (n,): equal where both are."""
+    rows = [rollout.obs.flatten(1), rollout.action.reshape(len(rollout), -1)]
+    return _groups(torch.cat(rows, 1))
 
 
 def _groups(rows: Tensor) -> np.ndarray:

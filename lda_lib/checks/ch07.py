@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from ..attribution import influence
-from ..diagnosis import lowest, rank_correlation, replayed_advantage
+from ..diagnosis import rank_correlation, replayed_advantage
 from ..exact import exact_advantage
+from ..filters import lowest
 from ..ppo import PPO
 from ..rollout import Rollout
 from ._result import Hint, agree, check, numbers

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..ppo import stream
 from .config import RLHFConfig
 from .models import LanguagePolicy, Model, load_tokenizer
 from .reward import RewardFunction, judge
@@ -87,8 +87,7 @@ class LanguageAgent:
         Streams depend on seed, purpose and round alone, so that arms of a comparison share them.
         """
         count = self.round if count is None else count
-        key = (self.seed, zlib.crc32(purpose.encode()), count)
-        return np.random.default_rng(np.random.SeedSequence(key))
+        return stream(self.seed, purpose, count)
 
     def credit(
         self,

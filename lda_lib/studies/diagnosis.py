@@ -23,7 +23,6 @@ from torch import Tensor
 
 from ..attribution import influence
 from ..diagnosis import (
-    lowest,
     matched,
     peers_advantage,
     rank_correlation,
@@ -32,11 +31,12 @@ from ..diagnosis import (
     sign_flips,
 )
 from ..exact import exact_advantage
-from ..filters import agent_scores
+from ..filters import agent_scores, lowest
 from ..loss import standardise
 from ..patterns import patterns_of
 from ..ppo import PPO
 from ..rollout import Rollout
+from ..scores import cross_fitted
 from ..targets import Return
 from .diagnosis_tables import figure, table
 from .study import Study, Trial
@@ -93,16 +93,11 @@ def rules(agent: PPO, rollout: Rollout) -> dict[str, Tensor]:
     size       -|A_hat|
     peers      A_hat times the mean A_hat of the other records with the same observation and action
     """
-    odd = rollout.episode % 2 == 1
-    crossfit = torch.empty_like(rollout.advantage)
-    for mine in (odd, ~odd):
-        target = Return(reference=rollout[~mine])
-        crossfit[mine] = influence(agent.policy, rollout[mine], target, normalize="none")
     a_hat = rollout.advantage
     values = {
         "released": agent_scores(agent, rollout),
         "raw": agent_scores(agent, rollout, normalize="none"),
-        "crossfit": crossfit,
+        "crossfit": cross_fitted(agent.policy, rollout, folds=2, normalize="none"),
         "estimate": a_hat,
         "size": -a_hat.abs(),
         "peers": a_hat * peers_advantage(rollout),

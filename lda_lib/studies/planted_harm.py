@@ -17,16 +17,12 @@ from ..filters import monte_carlo_advantage
 from ..metrics import bootstrap
 from ..plots import COLOURS, MARKERS, use_style
 from ..rollout import Rollout
-from .fidelity import before_round
+from .fidelity import ARMS, before_round
 from .ladder import ladder
 from .study import Study, Trial
 
 SHARES = (0.05, 0.1, 0.2)  # of the records
 KINDS = {"flip": -1.0, "scale": 5.0}  # factor on the advantage
-UPDATES: dict[str, dict[str, Any]] = {
-    "SGD": {"optimizer": "sgd", "lr": 5e-3, "clip": 0.2},
-    "Adam": {"optimizer": "adam", "lr": 3e-4, "clip": 0.2},
-}
 
 # task: updates, seeds, rounds
 DECLARED = {
@@ -47,7 +43,7 @@ def grid(profile: str) -> list[Trial]:
         for k in rounds:
             for update in updates:
                 settings: dict[str, Any] = {"round": k, "shares": list(SHARES)}
-                settings |= UPDATES[update]
+                settings |= ARMS[update]
                 if profile == "smoke":
                     settings["agent"] = {"n_steps": 256, "epochs": 2}
                 trials += [

@@ -10,7 +10,6 @@ import torch
 
 from lda_lib import PPO, exact_advantage
 from lda_lib.diagnosis import (
-    lowest,
     matched,
     pattern_table,
     peers_advantage,
@@ -19,7 +18,7 @@ from lda_lib.diagnosis import (
     replayed_advantage,
     sign_flips,
 )
-from lda_lib.filters import drop_lowest
+from lda_lib.filters import drop_lowest, lowest
 from lda_lib.patterns import LAKE, LANDER, ROOM, ends_soon, patterns_of
 
 from .worlds import Unrepeatable
