@@ -1,8 +1,9 @@
 """What most studies do: train agents that differ in one thing, and compare their learning curves.
 
-An arm is a label with two entries of a trial's settings: `keep`, the filter as [name, arguments] or
-None, and `ppo`, settings of `PPOConfig`. Two studies that declare the same arm with the same
-settings name the same trial, and the second takes it from the first (`Study.borrows`).
+An arm is a label with entries of a trial's settings: `keep`, the filter as [name, arguments] or
+None; `ppo`, settings of `PPOConfig`; where advantages are repaired also `repair`, its arguments. Two
+studies that declare the same arm with the same settings name the same trial, and the second takes
+it from the first (`Study.borrows`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from ..filters import IIF, AdvantageHeuristic, LowestAdvantage, RandomDrop, TDEr
 from ..metrics import area_under_curve, bootstrap, sample_efficiency, sustained
 from ..plots import learning_curves, use_style
 from ..ppo import PPO, Keep
+from ..repair import Repair
 from ..rivals import RandomNegative, TrajectoryValue
 from ..tasks import TASKS
 from .study import Trial
@@ -86,7 +88,8 @@ def arm_settings(
 def run(trial: Trial) -> pd.DataFrame:
     """Train one agent: its history."""
     s = trial.settings
-    agent = PPO(trial.task, seed=trial.seed, keep=make_filter(s["keep"]), **s["ppo"])
+    repair = Repair(**s["repair"]) if "repair" in s else None
+    agent = PPO(trial.task, seed=trial.seed, keep=make_filter(s["keep"]), repair=repair, **s["ppo"])
     history = agent.learn(
         s["rounds"],
         episodes=s["episodes"],
