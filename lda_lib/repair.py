@@ -67,54 +67,56 @@ class Repair:
         now = Past(rollout.obs, rollout.action, rollout.advantage - rollout.advantage.mean())
         self.memory = [*self.memory, now][-self.rounds :]
         past = Past(*(torch.cat(x) for x in zip(*self.memory, strict=True)))
-        repaired = repaired_advantage(agent.policy, past, self.strength)[-len(rollout) :]
+        weights = fit_advantage(agent.policy, past, self.strength)
+        repaired = fitted_advantage(agent.policy, weights, rollout.obs, rollout.action)
         return replace(rollout, advantage=repaired)
 
 
-def repaired_advantage(policy: ActorCritic, past: Past, strength: float) -> Tensor:
-    """A_bar of every record, (n,); see the module's docstring.
+def fit_advantage(policy: ActorCritic, past: Past, strength: float) -> Tensor:
+    """The regression's weights: w, (f, actions), or (u, W), (f, 1 + d).
 
     Args:
-        policy: the policy under which A_bar is centred, and whose features are used.
+        policy: whose features are used.
         past: n records, possibly of earlier policies too.
-        strength: of the ridge penalty.
+        strength: of the ridge penalty, above 0.
     """
     with torch.no_grad():
-        phi = features(policy, past.obs).double()
-        target = past.advantage.double()
+        phi, out = _features(policy, past.obs)
         if policy.arch.action_kind == "box":
-            z = _standard_scores(policy, past.obs, past.action).double()
-            push = (z.unsqueeze(-1) * phi.unsqueeze(1)).flatten(1)  # (n, d f)
-            w = _ridge(torch.cat([push, phi], 1), target, strength)
-            return (push @ w[: push.shape[1]]).to(past.advantage)
-        action = past.action.long()
-        w = torch.stack(
-            [
-                _ridge(phi[action == a], target[action == a], strength)
-                for a in range(policy.arch.action_dim)
-            ],
-            1,
-        )  # (f, actions)
-        q = phi @ w
-        centred = q - (policy.probs(past.obs) * q).sum(1, keepdim=True)
-        return centred.gather(1, action.unsqueeze(1)).squeeze(1).to(past.advantage)
+            z = _standard_scores(policy, out, past.action)  # (n, d)
+            by = torch.cat([torch.ones_like(z[:, :1]), z], 1)  # (n, 1 + d)
+            products = (phi.unsqueeze(2) * by.unsqueeze(1)).flatten(1)  # (n, f (1 + d))
+            return _ridge(products, past.advantage, strength).view(phi.shape[1], -1)
+        each = [past.action == a for a in range(policy.arch.action_dim)]
+        return torch.stack([_ridge(phi[a], past.advantage[a], strength) for a in each], 1)
 
 
-def features(policy: ActorCritic, obs: Tensor) -> Tensor:
-    """phi: the last hidden layers of both networks side by side, and a column of ones, (n, f)."""
+def fitted_advantage(policy: ActorCritic, weights: Tensor, obs: Tensor, action: Tensor) -> Tensor:
+    """A_bar(obs, action), (n,), for any actions, from what `fit_advantage` found."""
+    with torch.no_grad():
+        phi, out = _features(policy, obs)
+        value = phi @ weights
+        if policy.arch.action_kind == "box":
+            return (value[:, 1:] * _standard_scores(policy, out, action)).sum(1)
+        centred = value - (out.softmax(1) * value).sum(1, keepdim=True)
+        return centred.gather(1, action.long().unsqueeze(1)).squeeze(1)
+
+
+def _features(policy: ActorCritic, obs: Tensor) -> tuple[Tensor, Tensor]:
+    """phi, (n, f), and the output of the policy network, (n, actions or d)."""
     body = policy.body(obs)
-    one = torch.ones_like(body[:, :1])
-    return torch.cat([policy.pi[:-1](body), policy.v[:-1](body), one], 1)
+    hidden = policy.pi[:-1](body)
+    phi = torch.cat([hidden, policy.v[:-1](body), torch.ones_like(body[:, :1])], 1)
+    return phi, policy.pi[-1](hidden)
 
 
 def _ridge(x: Tensor, y: Tensor, strength: float) -> Tensor:
     """The w of least |x w - y|^2 + strength |w|^2, (f,); 0 where there is no record."""
-    gram = x.T @ x
+    gram = (x.T @ x).double()
     gram.diagonal().add_(strength)
-    return torch.linalg.solve(gram, x.T @ y)
+    return torch.linalg.solve(gram, (x.T @ y).double()).to(x)
 
 
-def _standard_scores(policy: ActorCritic, obs: Tensor, action: Tensor) -> Tensor:
+def _standard_scores(policy: ActorCritic, mean: Tensor, action: Tensor) -> Tensor:
     """(a - mean) / std of a Gaussian policy's actions, (n, d)."""
-    mean = policy.pi(policy.body(obs))
     return (action - mean) / policy.std(mean).exp()

@@ -1,7 +1,7 @@
 """What most studies do: train agents that differ in one thing, and compare their learning curves.
 
 An arm is a label with entries of a trial's settings: `keep`, the filter as [name, arguments] or
-None; `ppo`, settings of `PPOConfig`; where advantages are repaired also `repair`, its arguments. Two
+None; `ppo`, settings of `PPOConfig`; where advantages are repaired `repair`, its arguments. Two
 studies that declare the same arm with the same settings name the same trial, and the second takes
 it from the first (`Study.borrows`).
 """

@@ -1,4 +1,4 @@
-"""Repairing advantages instead of dropping records: tuned on seeds of its own, then reported once."""
+"""Repairing advantages instead of dropping records: tuned on seeds of its own, reported once."""
 
 from __future__ import annotations
 
