@@ -5,7 +5,7 @@ from .drop_fraction import DROP_FRACTION
 from .fidelity import FIDELITY
 from .phases import PHASES
 from .planted_harm import PLANTED_HARM
-from .repair import REPAIR_TUNING
+from .repair import REPAIR, REPAIR_TUNING
 from .rivals import RIVALS
 from .rlhf import RLHF
 from .runtime import RUNTIME
@@ -36,6 +36,7 @@ STUDIES: dict[str, Study] = {
         FIDELITY,
         PLANTED_HARM,
         REPAIR_TUNING,
+        REPAIR,
         RLHF,
     )
 }
