@@ -3,6 +3,7 @@
 from .diagnosis import DIAGNOSIS
 from .drop_fraction import DROP_FRACTION
 from .fidelity import FIDELITY
+from .luck import LUCK
 from .phases import PHASES
 from .planted_harm import PLANTED_HARM
 from .repair import REPAIR, REPAIR_TUNING
@@ -35,6 +36,7 @@ STUDIES: dict[str, Study] = {
         RUNTIME,
         FIDELITY,
         PLANTED_HARM,
+        LUCK,
         REPAIR_TUNING,
         REPAIR,
         RLHF,
