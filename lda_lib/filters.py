@@ -150,8 +150,8 @@ class AdvantageHeuristic:
 
     A Monte Carlo advantage A_mc(s, a) comes from repeated visits in the buffer: mean return after
     (s, a) minus mean return after s. Among the records with sign(A_mc) != sign(A_hat), the share
-    `drop` with the largest |A_mc - A_hat| (rule 1) or smallest A_mc * A_hat (rule 2) is dropped.
-    Where no state repeats, A_mc is 0 everywhere and nothing is dropped.
+    `drop` with the largest distance of A_mc and A_hat (rule 1) or smallest A_mc * A_hat (rule 2)
+    is dropped. Where no state repeats, A_mc is 0 everywhere and nothing is dropped.
 
     Attributes:
         drop: fraction of the wrong-signed records, 0 to 1.
@@ -215,8 +215,8 @@ def _group_mean(values: np.ndarray, group: np.ndarray) -> np.ndarray:
 class TDError:
     """Draw n records with replacement, favouring large TD errors (PAPER section 3).
 
-    The probability of a record is proportional to (1 / rank of |delta|)^alpha; its weight is the
-    number of times it was drawn. |delta| is the one-step TD error.
+    The probability of a record is proportional to (1 / rank)^alpha, where the largest absolute
+    one-step TD error has rank 1; its weight is the number of times it was drawn.
 
     Attributes:
         alpha: 0 draws uniformly.
