@@ -72,7 +72,7 @@ class PPOConfig:
         "paired": the released arithmetic (no gradient clipping, remainder and critic as released),
         both arms on the same random streams and episodes. "as_released": with the released
         reseeding and resets of the filtered arm too. "as_written": with the paper's clipping.
-        PAPER section 4 lists where paper and code part.
+        The book's map from paper to code lists where the two part.
         """
         if name not in PRESETS:
             raise ValueError(f"preset: {name!r}, expected one of {tuple(PRESETS)}")

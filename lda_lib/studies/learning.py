@@ -117,7 +117,7 @@ def paired_table(
 ) -> pd.DataFrame:
     """Per task and arm: return at the end, area under the curve, savings against the baseline.
 
-    Savings (PAPER section 3, "Metrics") are in percent, paired by seed. `gain` and `gain_area` are
+    Savings (Hu et al. 2025) are in percent, paired by seed. `gain` and `gain_area` are
     differences to the baseline's final return and area, paired too. `_low` and `_high`: 95 %
     bootstrap intervals over seeds. `sustained` columns use curves that count a level once it holds
     for three evaluations, `of_mean` ones the mean curves. `censored`: levels the arm never
