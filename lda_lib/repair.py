@@ -52,7 +52,7 @@ class Repair:
         memory: what is kept of the rounds before, oldest first.
     """
 
-    strength: float = 30.0
+    strength: float = 100.0
     rounds: int = 4
     memory: list[Past] = field(default_factory=list, repr=False, compare=False)
 

@@ -71,6 +71,10 @@ REPAIR_TUNING = Study(
 )
 
 
+# Of the strengths tuned, the one with the best mean area on Acrobot, second to 10 on ice by less
+# than a seed's spread, and equal on FrozenLake.
+CHOSEN = _repair(100.0)
+
 SEEDS = {  # from 0; the last two tasks were never looked at while the method was made
     "FrozenLake": 20,
     "FrozenLakeSlippery": 20,
@@ -93,8 +97,8 @@ def grid(profile: str) -> list[Trial]:
         arms: dict[str, tuple[Any, dict[str, Any]]] = {
             "PPO": (None, {}),
             "IIF 50 %" if task in LUCKY else "IIF": (filtered, {}),
-            "repair": (None, _repair()),
-            "repair and IIF": (filtered, _repair()),
+            "repair": (None, CHOSEN),
+            "repair and IIF": (filtered, CHOSEN),
         }
         trials += [
             Trial(task, arm, s, arm_settings(task, profile, keep) | more)
