@@ -74,6 +74,10 @@ def make(out: Path, seed: int, steps: int | None, force: bool) -> None:
 @click.option("--reward", help="Sequence-classification model; the small world's by default.")
 @click.option("--label", help="Label whose logit is the reward; 'courteous' in the small world.")
 @click.option(
+    "--reads", type=click.Choice(["generation", "text"]), default="generation", show_default=True,
+    help="What --reward reads: the generation, or prompt and generation.",
+)  # fmt: skip
+@click.option(
     "--prompts", type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Text file, a prompt per line; the small world's by default.",
 )  # fmt: skip
@@ -162,7 +166,7 @@ def _world(asked: dict[str, Any], device: str) -> tuple[str, Any, list[str], lis
         reward.model.to(device)
     else:
         label = int(asked["label"]) if asked["label"].isdigit() else asked["label"]
-        reward = ClassifierReward(asked["reward"], label, device=device)
+        reward = ClassifierReward(asked["reward"], label, reads=asked["reads"], device=device)
     found = []
     for kind, option in (("train", "prompts"), ("validation", "validation")):
         if asked[option] is not None:
