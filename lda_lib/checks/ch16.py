@@ -218,7 +218,9 @@ def ex16_5(fn: Callable) -> str:
     from ..rlhf.corpus import rude_share
 
     world = load_world()
-    agent = LanguagePPO(world.lm, world.reward, world.prompts["train"], seed=165, n_sequences=64)
+    prompts, validation = world.prompts["train"], world.prompts["validation"]
+    settings: dict[str, Any] = {"seed": 165, "n_sequences": 48, "new_tokens": 16}
+    agent = LanguagePPO(world.lm, world.reward, prompts, validation=validation, **settings)
     rollout = agent.collect()
     keep = own_filter(fn, agent, rollout)  # type: ignore[arg-type]
     iif = IIF(drop=1.0)(agent, rollout).double()  # type: ignore[arg-type]
