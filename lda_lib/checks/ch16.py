@@ -127,6 +127,10 @@ def ex16_3(fn: Callable) -> str:
     """`fn(agent, rollout, i) -> score` of text i on f_seq, by two backward passes."""
     agent, rollout = _scene()
     chosen = [0, 3, 7, 10]
+    before = {k: p.clone() for k, p in agent.policy.trainable().items()}
+    got = torch.stack([numbers(fn(agent, rollout, i), (), "score") for i in chosen])
+    if any(not torch.equal(p, before[k]) for k, p in agent.policy.trainable().items()):
+        raise Hint("your function changed the policy: a score only asks what a step would do.")
     adapters = list(agent.policy.adapters().values())
 
     def gradient(scalar: Tensor) -> Tensor:
@@ -149,10 +153,6 @@ def ex16_3(fn: Callable) -> str:
     g, g_sum, g_whole = (torch.stack(x) for x in (own, sums, whole))
     expected = g @ v
     scale = float(1 / expected.abs().max())
-    before = {k: p.clone() for k, p in agent.policy.trainable().items()}
-    got = torch.stack([numbers(fn(agent, rollout, i), (), "score") for i in chosen])
-    if any(not torch.equal(p, before[k]) for k, p in agent.policy.trainable().items()):
-        raise Hint("your function changed the policy: a score only asks what a step would do.")
     mistakes = {
         "the sign is turned: learning goes *against* the gradient of the loss.": -expected,
         "this is the sum over the text's tokens: its loss is their mean.": g_sum @ v,
