@@ -219,7 +219,7 @@ def ex16_5(fn: Callable) -> str:
 
     world = load_world()
     prompts, validation = world.prompts["train"], world.prompts["validation"]
-    settings: dict[str, Any] = {"seed": 165, "n_sequences": 48, "new_tokens": 16}
+    settings: dict[str, Any] = {"seed": 165, "n_sequences": 32, "new_tokens": 16}
     agent = LanguagePPO(world.lm, world.reward, prompts, validation=validation, **settings)
     rollout = agent.collect()
     keep = own_filter(fn, agent, rollout)  # type: ignore[arg-type]
