@@ -12,13 +12,18 @@ from .store import Store
 
 
 def rows_of(name: str, profile: str = "full") -> pd.DataFrame:
-    """Rows of a study's declared trials that are finished; nothing is run.
+    """Rows of a study's finished trials, of those seeds of a task on which every arm is finished.
 
-    Raises:
-        KeyError: no study of that name.
-        ValueError: no trial of it is finished.
+    Nothing is run. Arms are thus compared on the same seeds while a study is still under way.
+
+    Returns:
+        The rows; none, with the columns task, arm and seed, where no seed is complete.
     """
-    return Store(name, profile).rows({t.key for t in STUDIES[name].trials(profile)})
+    store = Store(name, profile)
+    trials, finished = STUDIES[name].trials(profile), store.finished()[0]
+    missing = {(t.task, t.seed) for t in trials if t.key not in finished}
+    whole = {t.key for t in trials if (t.task, t.seed) not in missing}
+    return store.rows(whole) if whole else pd.DataFrame(columns=["task", "arm", "seed"])
 
 
 def coverage(name: str, profile: str = "full") -> pd.DataFrame:
