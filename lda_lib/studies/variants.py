@@ -98,18 +98,20 @@ AS_WRITTEN = _study(
     {"FrozenLake": 20, "Acrobot": 5, "LunarLander": 5},
 )
 
+CONFOUND: dict[str, tuple[Settings, Settings]] = {
+    "": ({}, {}),
+    "restarted each round": ({"preset": "as_released"}, {}),
+    "remainder kept": ({"drop_remainder": False}, {}),
+    "equal steps": ({"equal_steps": True}, {}),
+    "critic on all": ({"critic": "all"}, {}),
+    "one normalisation": ({}, {"settings": {"normalize": "rollout"}}),
+    "value loss in the score": ({}, {"settings": {"score_loss": "full"}}),
+    "clipped": ({"preset": "as_written"}, {}),
+}
+
 CONFOUNDS = _study(
     "confounds",
     "Which of the released code's choices does the gain of IIF depend on?",
-    {
-        "": ({}, {}),
-        "restarted each round": ({"preset": "as_released"}, {}),
-        "remainder kept": ({"drop_remainder": False}, {}),
-        "equal steps": ({"equal_steps": True}, {}),
-        "critic on all": ({"critic": "all"}, {}),
-        "one normalisation": ({}, {"settings": {"normalize": "rollout"}}),
-        "value loss in the score": ({}, {"settings": {"score_loss": "full"}}),
-        "clipped": ({"preset": "as_written"}, {}),
-    },
+    CONFOUND,
     {"FrozenLake": 20, "Acrobot": 10},
 )
