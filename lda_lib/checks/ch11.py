@@ -97,10 +97,10 @@ def ex11_2(fn: Callable) -> str:
                 "either.": shared - sum(alone),
                 "a ratio: subtract, since effects may be 0.": both / (sum(alone) - shared),
             }
-            tensors = {hint: torch.tensor(x) for hint, x in wrong.items()}
+            tensors = {hint: torch.tensor(x).double() for hint, x in wrong.items()}
             where = "interaction" + (" (effects add up)" if effect is linear else "")
             got = fn(lambda m, effect=effect: effect(torch.as_tensor(m)), a.clone(), b.clone())
-            agree(got, torch.tensor(expected), where, tensors, atol=1e-9)
+            agree(got, torch.tensor(expected), where, tensors, atol=1e-5)
     return "0 where effects add up, and only there."
 
 

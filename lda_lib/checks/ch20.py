@@ -114,7 +114,7 @@ def ex20_3(fn: Callable) -> str:
         return np.where(np.arange(1, rounds + 1) >= reached, level, 0.1)
 
     real = runtime_saving(curve(k_ppo), curve(k_iif), ppo_seconds, iif_seconds)
-    expected = torch.tensor([real.rt_peak, real.like_for_like])
+    expected = torch.tensor([real.rt_peak, real.like_for_like], dtype=torch.float64)
     spent, all_ppo, to_peak = (
         iif_seconds[:k_iif].sum(),
         ppo_seconds.sum(),
@@ -140,7 +140,7 @@ def ex20_3(fn: Callable) -> str:
         ),
         "as fractions, not per cent.": (100 * real.rt_peak, 100 * real.like_for_like),
     }
-    wrong = {hint: torch.tensor(x) for hint, x in pair.items()}
+    wrong = {hint: torch.tensor(x, dtype=torch.float64) for hint, x in pair.items()}
     got = fn(ppo_seconds.copy(), iif_seconds.copy(), k_ppo, k_iif)
     agree(got, expected, "(as in the paper, like for like)", wrong, atol=1e-9)
     same = 1 - ppo_seconds[:k_ppo].sum() / all_ppo
