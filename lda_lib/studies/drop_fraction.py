@@ -91,7 +91,7 @@ def figure(rows: pd.DataFrame) -> Figure:
     return fig
 
 
-ORDER = ("PPO", "IIF", *arms("FrozenLake"))
+ORDER = tuple(dict.fromkeys(("PPO", "IIF", *arms("FrozenLake"))))
 
 DROP_FRACTION = Study(
     "drop_fraction",

@@ -99,7 +99,7 @@ def run(trial: Trial) -> pd.DataFrame:
 def ordered(rows: pd.DataFrame, column: str, order: Iterable[str] = ()) -> list[str]:
     """What stands in a column, first in the given order, then as it comes."""
     present = list(dict.fromkeys(rows[column]))
-    first = [x for x in order if x in present]
+    first = [x for x in dict.fromkeys(order) if x in present]
     return first + [x for x in present if x not in first]
 
 

@@ -121,3 +121,9 @@ def test_an_interval_is_drawn_from_low_to_high():
     (bar,) = fig.axes[0].containers[0].lines[2]
     assert np.allclose(np.sort(bar.get_segments()[0][:, 0]), [0.5, 3.0])
     plt.close(fig)
+
+
+def test_each_arm_has_one_row():
+    level = {a: 0.1 * k for k, a in enumerate(drop_fraction.arms("FrozenLake"))}
+    table = drop_fraction.table(runs(level))
+    assert sorted(table.arm) == sorted(level)
