@@ -86,17 +86,27 @@ def arm_settings(
 
 
 def run(trial: Trial) -> pd.DataFrame:
-    """Train one agent: its history."""
+    """Train one agent: its history.
+
+    An agent whose update runs away to infinity has come to its end: it stays what it was, and the
+    rounds that were left, marked `diverged`, hold its return.
+    """
     s = trial.settings
     repair = Repair(**s["repair"]) if "repair" in s else None
     agent = PPO(trial.task, seed=trial.seed, keep=make_filter(s["keep"]), repair=repair, **s["ppo"])
-    history = agent.learn(
-        s["rounds"],
-        episodes=s["episodes"],
-        evaluate_every=s["evaluate_every"],
-        progress=False,
-    )
-    return history.drop(columns="steps")
+    try:
+        history = agent.learn(
+            s["rounds"],
+            episodes=s["episodes"],
+            evaluate_every=s["evaluate_every"],
+            progress=False,
+        )
+    except FloatingPointError:
+        last = agent.evaluate(s["episodes"])
+        rest = pd.DataFrame({"round": range(agent.round + 1, s["rounds"] + 1)})
+        rest = rest.assign(return_mean=last.mean, return_se=last.se, kept=0, diverged=True)
+        history = pd.concat([agent.history, rest], ignore_index=True)
+    return history.drop(columns="steps", errors="ignore")
 
 
 def ordered(rows: pd.DataFrame, column: str, order: Iterable[str] = ()) -> list[str]:
