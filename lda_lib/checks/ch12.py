@@ -39,7 +39,7 @@ def ex12_1(fn: Callable) -> str:
         "the reward of the last step counts too.": (reward + gamma * following) * ~over - value,
     }
     got = fn(reward.clone(), value.clone(), following.clone(), over.clone(), gamma)
-    agree(got, expected, "delta", wrong, atol=1e-9)
+    agree(got, expected, "delta", wrong, atol=1e-6)
     return "what came, minus what the critic had expected."
 
 
@@ -73,7 +73,7 @@ def ex12_2(fn: Callable) -> str:
         "what is usual is the mean over *all* records of the state, its own action "
         "included.": of_pair - torch.stack(others),
     }
-    agree(fn(state.clone(), action.clone(), ret.clone()), of_pair - of_state, "A_mc", wrong, 1e-9)
+    agree(fn(state.clone(), action.clone(), ret.clone()), of_pair - of_state, "A_mc", wrong, 1e-6)
     return "all visits of a state vote on each of its actions."
 
 
@@ -145,7 +145,7 @@ def ex12_4(fn: Callable) -> str:
         ).index_add_(0, piece, single)[piece]
         / (len(G) - 1),
     }
-    agree(fn(G.clone(), piece.clone()), expected, "values", wrong, atol=1e-9)
+    agree(fn(G.clone(), piece.clone()), expected, "values", wrong, atol=1e-6)
     eye = torch.eye(6, dtype=torch.float64)
     alone = numbers(fn(eye, torch.tensor([0, 0, 1, 1, 2, 2])), (6,), "values")
     if alone.abs().max() > 1e-9:

@@ -174,3 +174,11 @@ def test_a_thorough_search_passes():
 )
 def test_suspects(fn, words):
     hint(5, fn, words)
+
+
+def test_plain_numbers_are_as_good_as_tensors():
+    def fn(p, q, k, m):
+        spent = float(q[:m].sum())
+        return 1 - spent / float(p.sum()), 1 - spent / float(p[:k].sum())
+
+    assert checks.ex20_3(fn)
