@@ -43,7 +43,7 @@ RATES = (0.0625, 0.125, 0.25, 0.5)  # of A2C's step, for the truth
 LEARNING: dict[str, tuple[int, int, float]] = {  # seeds, rounds, learning rate
     "A2C": (20, 60, 0.2),
     "GRPO": (20, 60, 0.3),
-    "DQN": (20, 30, 0.1),
+    "DQN": (8, 20, 0.1),
 }
 TRUTH: dict[str, tuple[int, tuple[int, ...]]] = {  # seeds, rounds of plain learning before
     "A2C": (5, (10, 40)),
