@@ -111,8 +111,8 @@ def ex17_3(fn: Callable) -> str:
             among(left),
             "advantages",
             {
-                "these are the old advantages with one left out: mean and spread of the group still "
-                "hold the member that is gone.": among(reward)[rest],
+                "these are the old advantages with one left out: mean and spread still hold the "
+                "member that is gone.": among(reward)[rest],
                 "the mean is new, the spread is still that of the whole group.": (
                     left - left.mean()
                 )

@@ -21,10 +21,11 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
+from scipy import stats
 
 from ..attribution import influence
 from ..channel import continuations, exact_returns, same_records
-from ..fidelity import floors, rank_correlation
+from ..fidelity import floors
 from ..filters import agent_scores
 from ..groundtruth import random_subsets
 from ..metrics import bootstrap
@@ -159,17 +160,34 @@ RUN = ["task", "round", "removed", "mode", "h", "seed"]  # what a rank correlati
 def correlations(rows: pd.DataFrame) -> pd.DataFrame:
     """Rank correlation of each predictor with the effect, one row per run: mean of both futures.
 
-    CEILING is the correlation of the two futures' effects with one another.
+    CEILING is the correlation of the two futures' effects with one another. nan where a predictor
+    or an effect is the same for all sets of the run.
     """
     out = []
-    for key, group in long(rows).groupby(RUN, sort=False):
-        wide = group.pivot(index="subset", columns="future")
-        effect = wide["effect"]
+    further = [h for h in range(100) if f"again_{h}" in rows]
+    effects = [f"{mode}_{h}" for mode in MODES for h in further]
+    known = [*SCORES, *FLOORS]
+    width = len(known) + len(effects)
+    run = ["task", "round", "removed", "seed"]
+    for key, group in rows.groupby(run, sort=False):
+        about = dict(zip(run, tuple(key)))
+        ordered = group.sort_values(["future", "subset"])
+        found = ordered[known + effects].to_numpy(float).reshape(len(FUTURES), -1, width)
+        ranks = stats.rankdata(found, axis=1)
+        centred = ranks - ranks.mean(1, keepdims=True)
+        with np.errstate(invalid="ignore"):
+            z = centred / np.linalg.norm(centred, axis=1, keepdims=True)
+        told, effect = z[..., : len(known)], z[..., len(known) :]
+        mean = np.einsum("fsk,fse->ke", told, effect) / len(FUTURES)
+        local = [effects.index(f"{mode}_0") for mode in MODES for _ in further]
+        values = dict(zip(known, mean))
+        values[LOCAL] = (effect[..., local] * effect).sum(1).mean(0)
+        values[CEILING] = (effect[0] * effect[1]).sum(0)
         for name in PREDICTORS:
-            told = effect[[*FUTURES[::-1]]] if name == CEILING else wide[name][[*FUTURES]]
-            pairs = zip(told.to_numpy().T, effect[[*FUTURES]].to_numpy().T, strict=True)
-            found = [rank_correlation(x, y, resamples=0).mean for x, y in pairs]
-            out.append(dict(zip(RUN, key)) | {"predictor": name, "value": float(np.mean(found))})
+            for e, value in zip(effects, values[name], strict=True):
+                mode, h = e.split("_")
+                cell = {"mode": mode, "h": int(h), "predictor": name, "value": float(value)}
+                out.append(about | cell)
     return pd.DataFrame(out)
 
 
