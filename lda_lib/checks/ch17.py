@@ -53,7 +53,7 @@ def ex17_2(fn: Callable) -> str:
     data = agent.replay
     assert data is not None and bool(data.terminated.any())
     with torch.no_grad():
-        q[-1].bias += 0.3  # so that what stands behind a terminal state counts
+        list(q.parameters())[-1].add_(0.3)  # so that what stands behind a terminal state counts
         error = chosen(q, data) - bellman_targets(q, data, gamma)
         endless = data.reward + gamma * q(data.next_obs).max(-1).values
         own = data.reward + gamma * ~data.terminated * chosen_next(q, data)
