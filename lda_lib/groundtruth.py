@@ -18,7 +18,7 @@ made of other records then, with statistics of their own.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -68,7 +68,7 @@ class FrozenRound:
         return list(minibatches(keep, self.config, np.random.default_rng(self.seed)))
 
 
-class _Replica(ActorCritic):
+class Replica(ActorCritic):
     """The same networks, made fast for replicas.
 
     With `distinct`, they are evaluated once per distinct observation instead of once per record;
@@ -80,6 +80,14 @@ class _Replica(ActorCritic):
         self.arch, self.distinct, self.critic = policy.arch, distinct, critic
         for name, module in policy.named_children():
             self.add_module(name, module)
+
+    def replicas(self, r: int) -> Params:
+        """The parameters that learn, (r, ...) each."""
+        return {
+            k: p.detach().expand(r, *p.shape).contiguous()
+            for k, p in self.named_parameters()
+            if self.critic or not k.startswith("v.")
+        }
 
     def forward(self, obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return log_prob, value and entropy, each (n,), in one pass."""
@@ -144,30 +152,57 @@ def _replay(frozen: FrozenRound, weight: Tensor, schedules: list, with_critic: b
     if len(distinct) <= config.batch_size:  # a minibatch meets the same states again and again
         table = distinct.view(-1, *rollout.obs.shape[1:])
         records = records._replace(obs=place)
-    policy = _Replica(frozen.policy, table, with_critic)
+    policy = Replica(frozen.policy, table, with_critic)
+    own = len(schedules) > 1 or r == 1  # do records differ between replicas?
+
+    def batches() -> Iterator[tuple[Records, Records | None]]:
+        for steps in zip(*schedules, strict=True):
+            index = torch.from_numpy(np.stack([i for i, _ in steps]))  # (1 or r, b)
+            critic = steps[0][1]  # everyone's critic meets the same records
+            batch = records.take(index if own else index[0])
+            batch = batch._replace(weight=weight.gather(1, index.expand(r, -1)))
+            yield batch, None if critic is None else records.take(torch.from_numpy(critic))
+
+    params = policy.replicas(r)
+    m, v = (
+        {k: x.expand(r, *x.shape) for k, x in moment.items() if k in params}
+        for moment in frozen.state[:2]
+    )
+    state = OptState(m, v, frozen.state.t)
+    return side_by_side(policy, params, state, batches(), config, own)[0]
+
+
+def side_by_side(
+    policy: Replica,
+    params: Params,
+    state: OptState,
+    batches: Iterable[tuple[Records, Records | None]],
+    config: PPOConfig,
+    own: bool,
+) -> tuple[Params, OptState]:
+    """Make the steps of r updates that share nothing, all at once.
+
+    Args:
+        policy: the networks that the replicas share the shape of.
+        params: (r, ...) each.
+        state: of the optimiser; moments (r, ...) each.
+        batches: of each step, its records, (r, b) each if they are the replicas' `own` and else
+            (b,), always with weights (r, b); and the critic's, (b,), where it has others.
+        config: of the update.
+        own: do records differ between replicas?
+
+    Returns:
+        Parameters and state after the last step.
+    """
 
     def loss(p: Params, batch: Records, critic: Records | None) -> Tensor:
         return minibatch_loss(policy, p, batch, critic, config)[0]
 
-    own = 0 if len(schedules) > 1 or r == 1 else None  # do records differ between replicas?
-    rows: Any = Records(own, own, own, own, own, 0)  # type: ignore[arg-type]
+    dim = 0 if own else None
+    rows: Any = Records(dim, dim, dim, dim, dim, 0)  # type: ignore[arg-type]
     losses = vmap(loss, in_dims=(0, rows, None))
-    params = {
-        k: p.detach().expand(r, *p.shape).contiguous()
-        for k, p in policy.named_parameters()
-        if with_critic or not k.startswith("v.")
-    }
-    state, lr = frozen.state, torch.tensor(config.lr)
-    m, v = (
-        {k: x.expand(r, *x.shape) for k, x in moment.items() if k in params} for moment in state[:2]
-    )
-    state = OptState(m, v, state.t)
-    for steps in zip(*schedules, strict=True):
-        index = torch.from_numpy(np.stack([i for i, _ in steps]))  # (1 or r, b)
-        critic = steps[0][1]  # everyone's critic meets the same records
-        batch = records.take(index if own == 0 else index[0])
-        batch = batch._replace(weight=weight.gather(1, index.expand(r, -1)))
-        critic_batch = None if critic is None else records.take(torch.from_numpy(critic))
+    lr = torch.tensor(config.lr)
+    for batch, critic_batch in batches:
 
         def total(
             p: Params, batch: Records = batch, critic_batch: Records | None = critic_batch
@@ -179,7 +214,7 @@ def _replay(frozen: FrozenRound, weight: Tensor, schedules: list, with_critic: b
         if (norm := config.max_grad_norm) is not None:
             grads = vmap(partial(clip_norm, max_norm=norm))(grads)
         params, state = optimizer_step(params, grads, state, lr, config)
-    return params
+    return params, state
 
 
 def outcomes(

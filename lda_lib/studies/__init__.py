@@ -1,5 +1,6 @@
 """The experiments of the book: each a declared grid of trials and what becomes of it."""
 
+from .data_channel import DATA_CHANNEL
 from .diagnosis import DIAGNOSIS
 from .drop_fraction import DROP_FRACTION
 from .fidelity import FIDELITY
@@ -39,6 +40,7 @@ STUDIES: dict[str, Study] = {
         LUCK,
         REPAIR_TUNING,
         REPAIR,
+        DATA_CHANNEL,
         RLHF,
     )
 }
