@@ -129,8 +129,8 @@ def _share(fn: Callable, delta: np.ndarray, pair: np.ndarray) -> float:
     mistakes = {
         "pairs that occur once are counted: they agree with themselves in any world, and make it "
         "look less random.": squares / (len(delta) - len(count)) / delta.var(ddof=1),
-        "pairs that occur once are counted in the variance of all records; use the same records "
-        "above and below.": squares / (again.sum() - pairs) / delta.var(ddof=1),
+        "sums of squares of all records: leave out pairs that occur once, and divide each sum by "
+        "its degrees of freedom.": squares / ((delta - delta.mean()) ** 2).sum(),
         "divide the sum of squares by (records - pairs): every mean uses up one record.": squares
         / again.sum()
         / total,

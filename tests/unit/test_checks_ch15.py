@@ -88,7 +88,7 @@ def test_a_right_table_passes():
     assert checks.ex15_2(table())
 
 
-def share(once=False, once_below=False, records=False, between=False, raw=False, unknown=np.nan):
+def share(once=False, naive=False, records=False, between=False, raw=False, unknown=np.nan):
     def fn(delta, pair):
         count = np.bincount(pair)
         again = count[pair] > 1
@@ -96,7 +96,9 @@ def share(once=False, once_below=False, records=False, between=False, raw=False,
             return unknown
         mean = (np.bincount(pair, delta) / count)[pair]
         squares = ((delta - mean) ** 2).sum()
-        total = (delta if once or once_below else delta[again]).var(ddof=1)
+        total = (delta if once else delta[again]).var(ddof=1)
+        if naive:
+            return squares / ((delta - delta.mean()) ** 2).sum()
         free = again.sum() - (count > 1).sum()
         if once:
             free = len(delta) - len(count)
@@ -114,7 +116,6 @@ def share(once=False, once_below=False, records=False, between=False, raw=False,
     ("fn", "words"),
     [
         (share(unknown=0.0), "nothing is known"),
-        (share(once_below=True), "same records above and below"),
         (share(between=True), "*between*"),
     ],
 )
@@ -136,7 +137,7 @@ def only_on_ice(wrong):
     ("kind", "words"),
     [
         ({"once": True}, "agree with themselves in any world"),
-        ({"once_below": True}, "same records above and below"),
+        ({"naive": True}, "degrees of freedom"),
         ({"records": True}, "(records - pairs)"),
         ({"between": True}, "*between*"),
         ({"raw": True}, "not a share"),
