@@ -171,7 +171,7 @@ class GRPO:
 
     def influence(self, members: Members, target: Target | None = None) -> Tensor:
         """Score of each member, (n,); by default on f_return of the members themselves."""
-        everyone = advantages(members, torch.ones(len(members)))
+        everyone = advantages(members, torch.ones_like(members.reward))
 
         def own_return(policy: nn.Module, members: Members) -> Tensor:
             log_prob = policy.log_prob(members.prompt, members.word)  # type: ignore[operator]

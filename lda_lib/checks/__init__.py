@@ -11,6 +11,7 @@ from .ch07 import ex07_1, ex07_2, ex07_3, ex07_4, ex07_5
 from .ch08 import ex08_1, ex08_2, ex08_3, ex08_4
 from .ch09 import ex09_1, ex09_2, ex09_3, ex09_4
 from .ch10 import ex10_1, ex10_2, ex10_3, ex10_4, ex10_5, ex10_6
+from .ch17 import ex17_1, ex17_2, ex17_3, ex17_4
 from .ch18 import ex18_1, ex18_2, ex18_3, ex18_4
 from .ch19 import ex19_1, ex19_2, ex19_3, ex19_4
 
@@ -65,6 +66,10 @@ __all__ = [
     "ex10_4",
     "ex10_5",
     "ex10_6",
+    "ex17_1",
+    "ex17_2",
+    "ex17_3",
+    "ex17_4",
     "ex18_1",
     "ex18_2",
     "ex18_3",

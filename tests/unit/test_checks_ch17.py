@@ -114,4 +114,4 @@ def test_own_units(fn, words):
 def test_sums_of_scores_order_units_within_one_step():
     result = checks.ex17_4(lambda rollout: rollout.episode)
     assert result, result.message
-    assert float(result.message.split("leaving it out at ")[1].split(";")[0]) > 0.95
+    assert float(result.message.split("leaving it out at ")[1].split(". ")[0]) > 0.95
