@@ -14,6 +14,7 @@ from .filters import IIF, AdvantageHeuristic, LowestAdvantage, RandomDrop, TDErr
 from .own import OwnAgent, Scorable, as_rollout
 from .policy import ActorCritic
 from .ppo import PPO
+from .repair import Repair
 from .rivals import RandomNegative, TrajectoryValue
 from .rollout import Rollout
 from .scores import influence_history, score_table
@@ -36,6 +37,7 @@ __all__ = [
     "PPOConfig",
     "RandomDrop",
     "RandomNegative",
+    "Repair",
     "Return",
     "Rollout",
     "Scorable",

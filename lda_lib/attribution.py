@@ -3,7 +3,7 @@
     score_i = < grad f(theta), -grad loss_i(theta) >
 
 the change of the target f per unit of learning rate when one plain SGD step is made on the loss of
-record i alone. Positive: learning from the record raises the target. (PAPER section 1; paper
+record i alone. Positive: learning from the record raises the target. (Hu et al. 2025,
 section 3.)
 
 symbol  shape  meaning

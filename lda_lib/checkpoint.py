@@ -13,7 +13,8 @@ import torch
 
 from .files import CheckpointError, load_tensors, save_tensors
 from .policy import architecture_from, load_weights
-from .ppo import PPO, Keep
+from .ppo import PPO, Keep, Mend
+from .repair import Past, Repair
 from .step import OptState
 
 FORMAT = 1
@@ -30,6 +31,8 @@ def save_agent(agent: PPO, path: str | os.PathLike) -> None:
     tensors |= {f"m.{k}": p for k, p in agent.opt_state.m.items()}
     tensors |= {f"v.{k}": p for k, p in agent.opt_state.v.items()}
     tensors["t"] = agent.opt_state.t
+    for i, past in enumerate(getattr(agent.repair, "memory", [])):
+        tensors |= {f"past.{i}.{name}": x for name, x in past._asdict().items()}
     tensors["obs"] = torch.from_numpy(collector.obs)
     for e in range(agent.n_envs):
         actions = collector.episode_in_progress(e).actions
@@ -43,6 +46,7 @@ def save_agent(agent: PPO, path: str | os.PathLike) -> None:
         "arch": asdict(agent.policy.arch),
         "config": asdict(agent.config),
         "keep": describe_keep(agent.keep),
+        "repair": describe_keep(agent.repair, "no repair"),
         "seed": agent.seed,
         "n_envs": agent.n_envs,
         "round": agent.round,
@@ -59,6 +63,7 @@ def load_agent(
     path: str | os.PathLike,
     *,
     keep: Keep | None = None,
+    repair: Mend | None = None,
     task: Any = None,
     device: str | torch.device = "cpu",
 ) -> PPO:
@@ -67,6 +72,7 @@ def load_agent(
     Args:
         path: what `PPO.save` wrote.
         keep: the filter of the run (a checkpoint holds its description, not its code).
+        repair: likewise; what it remembered of earlier rounds is in the checkpoint.
         task: the environment, where it is neither a task of the course nor a gymnasium id.
         device: where the networks shall live.
 
@@ -78,29 +84,39 @@ def load_agent(
     try:
         if info["format"] != FORMAT:
             raise CheckpointError(f"path: {str(path)!r} has format {info['format']}, not {FORMAT}")
-        return _rebuild(tensors, info, path, keep, task, device)
+        return _rebuild(tensors, info, path, keep, repair, task, device)
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"path: {str(path)!r} lacks a part of an agent: {error}") from error
 
 
 def _rebuild(
-    tensors: dict, info: dict, path: Any, keep: Keep | None, task: Any, device: Any
+    tensors: dict,
+    info: dict,
+    path: Any,
+    keep: Keep | None,
+    repair: Mend | None,
+    task: Any,
+    device: Any,
 ) -> PPO:
     if task is None and info["task"] is None:
         raise CheckpointError(
             f"path: the agent in {str(path)!r} was trained in {info['task_name']!r}, which is no "
             "gymnasium id; pass it as task="
         )
-    if info["keep"] != describe_keep(keep):
-        warnings.warn(
-            f"keep: the agent in {str(path)!r} was trained with {info['keep']}, it goes on with "
-            f"{describe_keep(keep)}",
-            stacklevel=4,
-        )
+    was = {"keep": info["keep"], "repair": info.get("repair", "no repair")}
+    now = {"keep": describe_keep(keep), "repair": describe_keep(repair, "no repair")}
+    for name in was:
+        if was[name] != now[name]:
+            warnings.warn(
+                f"{name}: the agent in {str(path)!r} was trained with {was[name]}, it goes on with "
+                f"{now[name]}",
+                stacklevel=4,
+            )
     agent = PPO(
         info["task"] if task is None else task,
         seed=info["seed"],
         keep=keep,
+        repair=repair,
         n_envs=info["n_envs"],
         device=device,
         **info["config"],
@@ -120,12 +136,16 @@ def _rebuild(
     agent.round, agent.collected = info["round"], info["collected"]
     agent.optimizer_steps, agent.compiled = info["optimizer_steps"], info["compiled"]
     agent.rows = info["history"]
+    if isinstance(repair, Repair):
+        rounds = len({name.split(".")[1] for name in tensors if name.startswith("past.")})
+        pasts = (part(f"past.{i}.") for i in range(rounds))
+        repair.memory = [Past(**{k: x.to(device) for k, x in p.items()}) for p in pasts]
     if not agent.task.shared:
         actions = [tensors[f"actions.{e}"].numpy() for e in range(agent.n_envs)]
         agent.collector.resume(info["counts"], actions, np.asarray(tensors["obs"]))
     return agent
 
 
-def describe_keep(keep: Callable | None) -> str:
-    """A filter in words, to be compared on resuming."""
-    return "no filter" if keep is None else getattr(keep, "__name__", None) or repr(keep)
+def describe_keep(keep: Callable | None, nothing: str = "no filter") -> str:
+    """A filter or repair in words, to be compared on resuming."""
+    return nothing if keep is None else getattr(keep, "__name__", None) or repr(keep)

@@ -70,7 +70,7 @@ class _Rlhf(click.Group):
     """Loads its commands when they are asked for: they need transformers and peft."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return ["make-world", "train"]
+        return ["make-world", "train", "bench"]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         try:
@@ -82,7 +82,7 @@ class _Rlhf(click.Group):
 
 @main.command("rlhf", cls=_Rlhf)
 def rlhf() -> None:
-    """Language models: make the small world, train (needs the extra `rlhf`)."""
+    """Language models: make the small world, train, time (needs the extra `rlhf`)."""
 
 
 @main.command()

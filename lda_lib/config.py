@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, TypeVar
+
+C = TypeVar("C")
 
 
 @dataclass(frozen=True)
@@ -57,13 +59,13 @@ class PPOConfig:
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name}: {value!r}, expected a whole number from 1")
         for name in ("gamma", "lam"):
-            _expect(self, name, 0 <= getattr(self, name) <= 1, "a number from 0 to 1")
+            expect(self, name, 0 <= getattr(self, name) <= 1, "a number from 0 to 1")
         for name in ("lr", "clip", "adam_eps"):
-            _expect(self, name, getattr(self, name) > 0, "a number above 0")
+            expect(self, name, getattr(self, name) > 0, "a number above 0")
         norm_ok = self.max_grad_norm is None or self.max_grad_norm > 0
-        _expect(self, "max_grad_norm", norm_ok, "None or a number above 0")
+        expect(self, "max_grad_norm", norm_ok, "None or a number above 0")
         for name, choices in _CHOICES.items():
-            _expect(self, name, getattr(self, name) in choices, f"one of {choices}")
+            expect(self, name, getattr(self, name) in choices, f"one of {choices}")
 
     @classmethod
     def preset(cls, name: str = "paired", **settings: Any) -> PPOConfig:
@@ -72,17 +74,9 @@ class PPOConfig:
         "paired": the released arithmetic (no gradient clipping, remainder and critic as released),
         both arms on the same random streams and episodes. "as_released": with the released
         reseeding and resets of the filtered arm too. "as_written": with the paper's clipping.
-        PAPER section 4 lists where paper and code part.
+        The book's map from paper to code lists where the two part.
         """
-        if name not in PRESETS:
-            raise ValueError(f"preset: {name!r}, expected one of {tuple(PRESETS)}")
-        known = {f.name for f in fields(cls)}
-        if unknown := set(settings) - known:
-            raise TypeError(
-                f"settings: {sorted(unknown)} are not settings of PPO, expected some of "
-                f"{sorted(known)}"
-            )
-        return cls(**(PRESETS[name] | settings))
+        return preset(cls, PRESETS, name, settings)
 
 
 _CHOICES: dict[str, tuple] = {
@@ -98,6 +92,25 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-def _expect(config: PPOConfig, name: str, holds: bool, expected: str) -> None:
+def expect(config: Any, name: str, holds: bool, expected: str) -> None:
+    """Raise a ValueError that names the setting and its value unless `holds`."""
     if not holds:
         raise ValueError(f"{name}: {getattr(config, name)!r}, expected {expected}")
+
+
+def preset(cls: type[C], presets: dict[str, dict[str, Any]], name: str, settings: dict) -> C:
+    """The settings called `name` among `presets`, `settings` replacing single ones.
+
+    Raises:
+        ValueError: no preset of that name.
+        TypeError: a setting that `cls` does not have.
+    """
+    if name not in presets:
+        raise ValueError(f"preset: {name!r}, expected one of {tuple(presets)}")
+    known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
+    if unknown := set(settings) - known:
+        raise TypeError(
+            f"settings: {sorted(unknown)} are not settings of {cls.__name__}, expected some of "
+            f"{sorted(known)}"
+        )
+    return cls(**(presets[name] | settings))

@@ -52,7 +52,7 @@ def lowest(values: Tensor, count: int, rng: np.random.Generator) -> Tensor:
 
 @dataclass
 class IIF:
-    """Iterative influence-based filtering (paper section 5; PAPER section 3).
+    """Iterative influence-based filtering (Hu et al. 2025, section 5).
 
     Scores the rollout once with the policy that made it and drops floor(drop * number of negative
     scores) records, lowest first.
@@ -146,12 +146,12 @@ class LowestAdvantage:
 
 @dataclass
 class AdvantageHeuristic:
-    """Drop records whose advantage estimate has the wrong sign (PAPER section 3, rules 1 and 2).
+    """Drop records whose advantage estimate has the wrong sign (Hu et al. 2025, rules 1 and 2).
 
     A Monte Carlo advantage A_mc(s, a) comes from repeated visits in the buffer: mean return after
     (s, a) minus mean return after s. Among the records with sign(A_mc) != sign(A_hat), the share
-    `drop` with the largest |A_mc - A_hat| (rule 1) or smallest A_mc * A_hat (rule 2) is dropped.
-    Where no state repeats, A_mc is 0 everywhere and nothing is dropped.
+    `drop` with the largest distance of A_mc and A_hat (rule 1) or smallest A_mc * A_hat (rule 2)
+    is dropped. Where no state repeats, A_mc is 0 everywhere and nothing is dropped.
 
     Attributes:
         drop: fraction of the wrong-signed records, 0 to 1.
@@ -213,10 +213,10 @@ def _group_mean(values: np.ndarray, group: np.ndarray) -> np.ndarray:
 
 @dataclass
 class TDError:
-    """Draw n records with replacement, favouring large TD errors (PAPER section 3).
+    """Draw n records with replacement, favouring large TD errors (Hu et al. 2025).
 
-    The probability of a record is proportional to (1 / rank of |delta|)^alpha; its weight is the
-    number of times it was drawn. |delta| is the one-step TD error.
+    The probability of a record is proportional to (1 / rank)^alpha, where the largest absolute
+    one-step TD error has rank 1; its weight is the number of times it was drawn.
 
     Attributes:
         alpha: 0 draws uniformly.

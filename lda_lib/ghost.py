@@ -22,14 +22,17 @@ def ghost_scores(
 ) -> tuple[Tensor, Tensor]:
     """Scores, (n,), minus the product of each record's loss gradient with `v`; and log_prob, (n,).
 
+    Args:
+        policy: its layers are read; those without a parameter in `v` do not matter.
+        losses: function of the policy, each record's loss, (n,), and its log_prob.
+        v: direction by parameter name. A layer's input and output may have any dimensions between
+            the first, the record, and the last, such as the tokens of a text.
+
     Raises:
-        ValueError: the policy has parameters in a layer of another kind, or uses a layer twice.
+        ValueError: `v` has parameters of a layer of another kind, or of one that is used twice.
     """
-    layers = {
-        name: module
-        for name, module in policy.named_modules()
-        if any(True for _ in module.parameters(recurse=False))
-    }
+    owners = {key.rpartition(".")[0] for key in v}
+    layers = {name: module for name, module in policy.named_modules() if name in owners}
     for name, module in layers.items():
         if not isinstance(module, nn.Linear | nn.Conv2d | StateIndependentLogStd):
             raise ValueError(

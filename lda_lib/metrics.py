@@ -1,7 +1,7 @@
 """How much faster, how much better: the paper's metrics, with censoring and intervals.
 
 A curve is an array of test returns, one per round: x[k - 1] is the return after k rounds.
-m_x(v) is the first round k >= 1 with x[k] >= v. (PAPER section 3, "Metrics".)
+m_x(v) is the first round k >= 1 with x[k] >= v. (Hu et al. 2025, "Metrics".)
 """
 
 from __future__ import annotations

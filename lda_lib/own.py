@@ -143,7 +143,7 @@ def as_rollout(
     (value, reward, ret), False (terminated, truncated), or as if all were one episode.
 
     Args:
-        obs: (n, *o), as the policy takes them; for dict observations see `Packing`.
+        obs: (n, ...), as the policy takes them; for dict observations see `Packing`.
         action: (n,) indices or (n, d).
         logp: (n,), log pi(a | s) when the record was made.
         advantage: (n,), not standardised: the score does that as training does.

@@ -52,7 +52,7 @@ class StateIndependentLogStd(nn.Module):
 
 
 class ActorCritic(nn.Module):
-    """Policy and value networks of the paper (PAPER section 3).
+    """Policy and value networks of the paper (Hu et al. 2025).
 
     Vectors: two separate tanh networks. Images: a shared convolutional body, then the same two
     networks. Orthogonal initialisation with gains sqrt 2 (body), 0.01 (policy) and 1 (value).

@@ -25,6 +25,7 @@ from .step import OptState, Trace, can_compile, check_keep, make_step, minibatch
 from .tasks import Task, make_task
 
 Keep = Callable[["PPO", Rollout], "Tensor | np.ndarray"]
+Mend = Callable[["PPO", Rollout], Rollout]
 Callback = Callable[["PPO", Rollout, "Tensor | None", "Tensor | None"], None]
 
 COMPILE_FROM_ROUNDS = 40  # shorter runs end before compilation has paid for itself
@@ -38,6 +39,8 @@ class PPO:
             one.
         seed: governs everything random: weights, episodes, actions, minibatches, filters.
         keep: filter, a callable of (agent, rollout) that returns a bool (n,) or weights (n,).
+        repair: a callable of (agent, rollout) that returns the rollout with other advantages;
+            applied before the filter, see `Repair`.
         preset: name of the settings to begin with, see `PPOConfig.preset`.
         device: where the networks live.
         n_envs: environments lived in side by side.
@@ -57,6 +60,7 @@ class PPO:
         *,
         seed: int = 0,
         keep: Keep | None = None,
+        repair: Mend | None = None,
         preset: str = "paired",
         device: str | torch.device = "cpu",
         n_envs: int = 1,
@@ -71,7 +75,7 @@ class PPO:
             raise ValueError(f"n_envs: {n_envs} does not divide n_steps {self.config.n_steps}")
         if self.config.threads is not None:
             torch.set_num_threads(self.config.threads)
-        self.seed, self.keep, self.n_envs = seed, keep, n_envs
+        self.seed, self.keep, self.repair, self.n_envs = seed, keep, repair, n_envs
         self.round = self.collected = self.optimizer_steps = 0
         self.compiled = self.config.compile is True
         self.model = finite_model(self.task)
@@ -207,6 +211,7 @@ class PPO:
             clock = [time.perf_counter()]
             rollout = self.collect()
             clock.append(time.perf_counter())
+            rollout = rollout if self.repair is None else self.repair(self, rollout)
             keep = None if self.keep is None else check_keep(self.keep(self, rollout), len(rollout))
             clock.append(time.perf_counter())
             statistics = self.update(rollout, keep)
@@ -267,13 +272,14 @@ class PPO:
         path: Any,
         *,
         keep: Keep | None = None,
+        repair: Mend | None = None,
         task: Any = None,
         device: str | torch.device = "cpu",
     ) -> PPO:
         """Read a checkpoint; see `lda_lib.checkpoint.load_agent`."""
         from .checkpoint import load_agent
 
-        return load_agent(path, keep=keep, task=task, device=device)
+        return load_agent(path, keep=keep, repair=repair, task=task, device=device)
 
 
 def stream(seed: int, purpose: str, count: int) -> np.random.Generator:

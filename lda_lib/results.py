@@ -23,7 +23,7 @@ DATA = Path(__file__).resolve().parent.parent / "data"
 # The modules that do not decide what a run computes: a change in them leaves results valid.
 ASIDE = set("__init__ __main__ _version checkpoint cli files metrics plots progress".split())
 ASIDE |= {"explorer", "results", "scores", "widgets"}
-_ASIDE_IN_FOLDERS = {"__init__", "checkpoint", "cli"}
+_ASIDE_IN_FOLDERS = {"__init__", "bench", "checkpoint", "cli"}
 PACKAGES = ("torch", "gymnasium", "numpy", "pandas")
 
 
@@ -35,6 +35,8 @@ def load_or_run(
     rerun: bool = False,
     command: str = "",
     folder: Path = DATA,
+    folders: tuple[str, ...] = (),
+    needs: tuple[str, ...] = (),
 ) -> pd.DataFrame:
     """Return the table `name`, from disk if it is there, and say where it came from.
 
@@ -49,6 +51,9 @@ def load_or_run(
         rerun: make the table again.
         command: how to make the table again from a shell, for the provenance.
         folder: where tables lie.
+        folders: parts of the package beside its own modules that decide what the table holds, such
+            as "rlhf".
+        needs: distributions beside the usual ones whose versions belong to the provenance.
 
     Raises:
         ValueError: the table on disk was made with other settings, or is not the one that its
@@ -62,12 +67,13 @@ def load_or_run(
         print(f"{name}: loaded in {time.perf_counter() - started:.2f} s\n  {describe(told)}")
         return rows
     print(f"{name}: computing ...", flush=True)
-    before, started = source_hashes(), time.perf_counter()
+    before, started = source_hashes(*folders), time.perf_counter()
     rows = run()
     told = {
         "settings": settings,
         "command": command,
-        "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
+        "versions": {"python": platform.python_version()}
+        | {p: version(p) for p in (*PACKAGES, *needs)},
         "commit": commit(),
         "sources": before,
         "seconds": round(time.perf_counter() - started, 1),
@@ -86,7 +92,8 @@ def load_or_run(
 
 def describe(provenance: dict[str, Any]) -> str:
     """Provenance in two lines, with the sources that have changed since."""
-    now = source_hashes()
+    folders = {name.split("/")[0] for name in provenance["sources"] if "/" in name}
+    now = source_hashes(*folders)
     changed = [name for name, known in provenance["sources"].items() if now.get(name) != known]
     since = f"since then changed: {', '.join(changed)}" if changed else "by these very sources"
     return (

@@ -75,7 +75,7 @@ def cross_fitted(policy: nn.Module, rollout: Rollout, folds: int = 8, **settings
 
     Episodes are dealt to `folds` folds; a record's target is made of the episodes of the other
     folds. With the whole rollout as target a record votes for itself: its score holds
-    A_i^2 |grad log pi_i|^2 / n.
+    A_i^2 / n times the squared length of grad log pi_i.
 
     Args:
         policy: as in `influence`.

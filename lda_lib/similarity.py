@@ -2,7 +2,7 @@
 
     roughness = sum over edges of w_ij (I_i - I_j)^2 / sum over edges of w_ij
 
-with I scaled by its largest absolute value. (PAPER section 2, "Behaviour formation".)
+with I scaled by its largest absolute value. (Hu et al. 2025, "Behaviour formation".)
 
 symbol  shape   meaning
 n       -       records

@@ -61,7 +61,7 @@ class Spaces:
 
 @dataclass(frozen=True)
 class Task:
-    """An environment recipe and the paper's settings for it (PAPER section 3, table of settings).
+    """An environment recipe and the paper's settings for it (Hu et al. 2025, table of settings).
 
     Attributes:
         name: what the course calls it.

@@ -11,9 +11,14 @@ from .ch07 import ex07_1, ex07_2, ex07_3, ex07_4, ex07_5
 from .ch08 import ex08_1, ex08_2, ex08_3, ex08_4
 from .ch09 import ex09_1, ex09_2, ex09_3, ex09_4
 from .ch10 import ex10_1, ex10_2, ex10_3, ex10_4, ex10_5, ex10_6
+from .ch11 import ex11_1, ex11_2, ex11_3, ex11_4, ex11_5
+from .ch12 import ex12_1, ex12_2, ex12_3, ex12_4, ex12_5
+from .ch15 import ex15_1, ex15_2, ex15_3, ex15_4
+from .ch16 import ex16_1, ex16_2, ex16_3, ex16_4, ex16_5
 from .ch17 import ex17_1, ex17_2, ex17_3, ex17_4
 from .ch18 import ex18_1, ex18_2, ex18_3, ex18_4
 from .ch19 import ex19_1, ex19_2, ex19_3, ex19_4
+from .ch20 import ex20_1, ex20_2, ex20_3, ex20_4, ex20_5
 
 __all__ = [
     "Result",
@@ -66,6 +71,25 @@ __all__ = [
     "ex10_4",
     "ex10_5",
     "ex10_6",
+    "ex11_1",
+    "ex11_2",
+    "ex11_3",
+    "ex11_4",
+    "ex11_5",
+    "ex12_1",
+    "ex12_2",
+    "ex12_3",
+    "ex12_4",
+    "ex12_5",
+    "ex15_1",
+    "ex15_2",
+    "ex15_3",
+    "ex15_4",
+    "ex16_1",
+    "ex16_2",
+    "ex16_3",
+    "ex16_4",
+    "ex16_5",
     "ex17_1",
     "ex17_2",
     "ex17_3",
@@ -78,4 +102,9 @@ __all__ = [
     "ex19_2",
     "ex19_3",
     "ex19_4",
+    "ex20_1",
+    "ex20_2",
+    "ex20_3",
+    "ex20_4",
+    "ex20_5",
 ]

@@ -1,4 +1,4 @@
-"""`python -m lda_lib rlhf ...`: make the small world, train language models, let them write."""
+"""`python -m lda_lib rlhf ...`: make the small world, train language models, time the scoring."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ import click
 
 from ..files import CheckpointError, write_whole
 from ..filters import IIF, RandomDrop
+from .bench import SHAPES, scoring_cost
 from .config import PRESETS, RLHFConfig
 from .filters import Difficulty, released_filter
 from .grpo import LanguageGRPO
 from .ppo import LanguagePPO
 from .pretraining import WorldConfig
 from .reward import ClassifierReward
+from .scores import METHODS
 from .targets import SequenceReturn, TokenReturn
 from .world import WORLD, load_world, make_world
 
@@ -73,6 +75,10 @@ def make(out: Path, seed: int, steps: int | None, force: bool) -> None:
 @click.option("--model", help="Causal language model: a folder or a name; the small world's.")
 @click.option("--reward", help="Sequence-classification model; the small world's by default.")
 @click.option("--label", help="Label whose logit is the reward; 'courteous' in the small world.")
+@click.option(
+    "--reads", type=click.Choice(["generation", "text"]), default="generation", show_default=True,
+    help="What --reward reads: the generation, or prompt and generation.",
+)  # fmt: skip
 @click.option(
     "--prompts", type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Text file, a prompt per line; the small world's by default.",
@@ -162,7 +168,7 @@ def _world(asked: dict[str, Any], device: str) -> tuple[str, Any, list[str], lis
         reward.model.to(device)
     else:
         label = int(asked["label"]) if asked["label"].isdigit() else asked["label"]
-        reward = ClassifierReward(asked["reward"], label, device=device)
+        reward = ClassifierReward(asked["reward"], label, reads=asked["reads"], device=device)
     found = []
     for kind, option in (("train", "prompts"), ("validation", "validation")):
         if asked[option] is not None:
@@ -188,4 +194,29 @@ def _check_same_run(out: Path, asked: dict[str, Any]) -> None:
             )
 
 
-COMMANDS: dict[str, click.Command] = {"make-world": make, "train": train}
+@click.command()
+@click.option("--shape", type=click.Choice(list(SHAPES)), default="small", show_default=True)
+@click.option("--sequences", type=click.IntRange(1), default=256, show_default=True)
+@click.option("--method", "methods", type=click.Choice(METHODS), multiple=True)
+@click.option(
+    "--set", "settings", multiple=True, callback=_settings, help="NAME=VALUE, any number."
+)
+@click.option("--repeats", type=click.IntRange(1), default=3, show_default=True)
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or mps.")
+def bench(shape: str, sequences: int, methods: tuple[str, ...], settings: dict, **how: Any) -> None:
+    r"""What scoring costs at the shape of a GPT-Neo: seconds, forward passes, memory.
+
+    Weights and texts are random, nothing is downloaded; settings begin with the paper's.
+
+    \b
+    Examples:
+      python -m lda_lib rlhf bench
+      python -m lda_lib rlhf bench --shape 2.7B --device cuda --set micro_batch=64
+    """
+    config = RLHFConfig.preset("paper", **settings)
+    methods = methods or ("jvp", "ghost")
+    table = scoring_cost(shape, n=sequences, methods=methods, config=config, **how)
+    click.echo(table.to_string(index=False, float_format="{:.3g}".format))
+
+
+COMMANDS: dict[str, click.Command] = {"make-world": make, "train": train, "bench": bench}

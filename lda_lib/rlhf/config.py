@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
-from ..config import PPOConfig
+from ..config import PPOConfig, expect, preset
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,6 @@ class RLHFConfig:
             are float32 at least.
         gradient_checkpointing: recompute activations in updates: memory, not results.
         pad_token: "own": the tokenizer's; "eos": its end token.
-        reads: what the reward model reads: "generation" or "text" (prompt and generation).
     """
 
     n_sequences: int = 128
@@ -71,7 +70,6 @@ class RLHFConfig:
     dtype: str = "float32"
     gradient_checkpointing: bool = False
     pad_token: str = "own"
-    reads: str = "generation"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "lora_targets", tuple(self.lora_targets))
@@ -80,20 +78,20 @@ class RLHFConfig:
             "lora_alpha", "micro_batch",
         ):  # fmt: skip
             value = getattr(self, name)
-            _expect(self, name, isinstance(value, int) and value > 0, "a whole number from 1")
+            expect(self, name, isinstance(value, int) and value > 0, "a whole number from 1")
         for name in ("gamma", "lam", "lora_dropout"):
-            _expect(self, name, 0 <= getattr(self, name) <= 1, "a number from 0 to 1")
+            expect(self, name, 0 <= getattr(self, name) <= 1, "a number from 0 to 1")
         for name in ("lr", "clip", "adam_eps"):
-            _expect(self, name, getattr(self, name) > 0, "a number above 0")
+            expect(self, name, getattr(self, name) > 0, "a number above 0")
         for name in ("vf_coef", "kl_coef"):
-            _expect(self, name, getattr(self, name) >= 0, "a number from 0")
+            expect(self, name, getattr(self, name) >= 0, "a number from 0")
         for name in ("max_grad_norm", "kl_target"):
             value = getattr(self, name)
-            _expect(self, name, value is None or value > 0, "None or a number above 0")
+            expect(self, name, value is None or value > 0, "None or a number above 0")
         whiten_ok = self.whiten is None or self.whiten >= 0
-        _expect(self, "whiten", whiten_ok, "None or a whole number from 0")
+        expect(self, "whiten", whiten_ok, "None or a whole number from 0")
         for name, choices in _CHOICES.items():
-            _expect(self, name, getattr(self, name) in choices, f"one of {choices}")
+            expect(self, name, getattr(self, name) in choices, f"one of {choices}")
         if self.n_sequences % self.group:
             raise ValueError(f"group: {self.group} does not divide n_sequences {self.n_sequences}")
 
@@ -106,15 +104,7 @@ class RLHFConfig:
         whitening per 64 sequences; its held-out target and full loss are settings of the filter
         (`released_filter`). "grpo": the small world's with groups of 8.
         """
-        if name not in PRESETS:
-            raise ValueError(f"preset: {name!r}, expected one of {tuple(PRESETS)}")
-        known = {f.name for f in fields(cls)}
-        if unknown := set(settings) - known:
-            raise TypeError(
-                f"settings: {sorted(unknown)} are not settings of RLHF, expected some of "
-                f"{sorted(known)}"
-            )
-        return cls(**(PRESETS[name] | settings))
+        return preset(cls, PRESETS, name, settings)
 
     @property
     def batches(self) -> PPOConfig:
@@ -131,7 +121,6 @@ _CHOICES: dict[str, tuple] = {
     "group_baseline": ("all", "kept"),
     "dtype": ("float32", "bfloat16", "float64"),
     "pad_token": ("own", "eos"),
-    "reads": ("generation", "text"),
 }
 
 _PAPER: dict[str, Any] = {
@@ -150,8 +139,3 @@ PRESETS: dict[str, dict[str, Any]] = {
     "released": _PAPER | {"whiten": 64},
     "grpo": {"group": 8, "lam": 1.0, "vf_coef": 0.0, "kl_target": None},
 }
-
-
-def _expect(config: RLHFConfig, name: str, holds: bool, expected: str) -> None:
-    if not holds:
-        raise ValueError(f"{name}: {getattr(config, name)!r}, expected {expected}")

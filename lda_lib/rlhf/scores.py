@@ -16,12 +16,13 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, jvp
 
+from ..ghost import ghost_scores
 from ..loss import Params
 from .loss import record_losses
 from .models import LanguagePolicy
 from .rollout import TextRollout
 
-METHODS = ("jvp", "loop")
+METHODS = ("jvp", "ghost", "loop")
 
 
 def text_influence(
@@ -46,7 +47,8 @@ def text_influence(
         rollout: n records.
         reference: the target's m records, and
         weights: their tokens' weights, (m, t): what a target returns (module `targets`).
-        method: "jvp", or "loop": one backward pass per record, the slow reference.
+        method: "jvp"; "ghost": layer by layer from the adapters' inputs and output gradients, with
+            a hook on each; or "loop": one backward pass per record, the slow reference.
         score_loss: "policy", or "full" with the value term (PPO, as released) and the loss's own
             KL penalty (GRPO). The value head itself is no LoRA parameter; its loss moves the
             adapters beneath it.
@@ -75,10 +77,9 @@ def text_influence(
     policy.eval()
     try:
         v = target_gradient(policy, reference, weights, micro_batch)
-        if method == "loop":
-            found = [_by_record(policy, record, v, terms) for record in rollout.split(1)]
-        else:
-            found = [_jvp(policy, part, v, terms) for part in rollout.split(micro_batch)]
+        by_part = {"jvp": _jvp, "ghost": _ghost, "loop": _by_record}[method]
+        size = 1 if method == "loop" else micro_batch
+        found = [by_part(policy, part, v, terms) for part in rollout.split(size)]
     finally:
         policy.train(training)
     scores = torch.cat([x for x, _ in found]) if found else rollout.advantage.new_zeros(0)
@@ -123,6 +124,22 @@ def _jvp(
     params = {k: p.detach() for k, p in policy.adapters().items()}
     _, change, logp = jvp(losses, (params,), (v,), has_aux=True)  # type: ignore[misc]
     return -change, _gap(logp, records)
+
+
+def _ghost(
+    policy: LanguagePolicy, records: TextRollout, v: Params, terms: dict[str, float]
+) -> tuple[Tensor, float]:
+    """As `_jvp`, by ghost products over the adapters' layers: a backward pass, no gradients kept.
+
+    A layer's weight is used at every token, so its product sums over them (module `lda_lib.ghost`).
+    """
+
+    def losses(policy: Any) -> tuple[Tensor, Tensor]:
+        now = _pass(policy, records)
+        return record_losses(now, records, **terms)[0], now.logp
+
+    scores, logp = ghost_scores(policy, losses, v)
+    return scores, _gap(logp, records)
 
 
 def _by_record(

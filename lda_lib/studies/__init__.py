@@ -5,8 +5,10 @@ from .data_channel import DATA_CHANNEL
 from .diagnosis import DIAGNOSIS
 from .drop_fraction import DROP_FRACTION
 from .fidelity import FIDELITY
+from .luck import LUCK
 from .phases import PHASES
 from .planted_harm import PLANTED_HARM
+from .repair import REPAIR, REPAIR_TUNING
 from .rivals import RIVALS
 from .rlhf import RLHF
 from .runtime import RUNTIME
@@ -36,6 +38,9 @@ STUDIES: dict[str, Study] = {
         RUNTIME,
         FIDELITY,
         PLANTED_HARM,
+        LUCK,
+        REPAIR_TUNING,
+        REPAIR,
         DATA_CHANNEL,
         ALGORITHMS_STUDY,
         RLHF,

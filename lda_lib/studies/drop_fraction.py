@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
-
+import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
+from ..plots import COLOURS, LINES, MARKERS, use_style
 from ..tasks import TASKS
-from .learning import arm_settings, iif, paired_table, panels, random_like, run
+from .learning import arm_settings, iif, ordered, paired_table, random_like, run
 from .study import Study, Trial
 
 FRACTIONS = (0.0625, 0.125, 0.25, 0.5, 0.75, 1.0)
@@ -51,7 +53,45 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
     return found.sort_values(["task", "p"], kind="stable", ignore_index=True)
 
 
-ORDER = ("PPO", "IIF", *arms("FrozenLake"))
+def figure(rows: pd.DataFrame) -> Figure:
+    """Gain on PPO and saving of rounds over p: a column per task."""
+    use_style()
+    found = table(rows)
+    tasks = ordered(found, "task", SEEDS)
+    kinds = {
+        "IIF": found.arm.str.startswith("IIF"),
+        "random drop, as many": ~(found.arm.str.startswith("IIF") | (found.arm == "PPO")),
+    }
+    names = {"gain_area": "mean return over the rounds,\nminus that of PPO", "se_ave": "SE_ave, %"}
+    size = (3.2 * len(tasks) + 1.6, 5.6)
+    fig, axes = plt.subplots(2, len(tasks), figsize=size, squeeze=False, sharex=True)
+    place = {100 * p: k for k, p in enumerate(FRACTIONS)}  # p doubles: even steps tell them apart
+    for column, task in enumerate(tasks):
+        for ax, (value, label) in zip(axes[:, column], names.items(), strict=True):
+            for k, (kind, chosen) in enumerate(kinds.items()):
+                mine = found[chosen & (found.task == task)]
+                ends = mine[[f"{value}_low", f"{value}_high"]].to_numpy().T
+                ax.errorbar(
+                    [place[p] for p in mine.p],
+                    mine[value],
+                    yerr=np.nan_to_num(np.abs(ends - mine[value].to_numpy())),
+                    color=COLOURS[k],
+                    linestyle=LINES[k],
+                    marker=MARKERS[k],
+                    capsize=3,
+                    label=kind,
+                )
+            ax.axhline(0, color="0.4", linewidth=0.9)
+            ax.set_ylabel(label if column == 0 else "")
+        axes[0, column].set_title(task)
+        axes[1, column].set_xticks(list(place.values()), [f"{p:g}" for p in place])
+        axes[1, column].set_xlabel("p, % of the negative records")
+    axes[0, -1].legend(fontsize=9)
+    fig.tight_layout()
+    return fig
+
+
+ORDER = tuple(dict.fromkeys(("PPO", "IIF", *arms("FrozenLake"))))
 
 DROP_FRACTION = Study(
     "drop_fraction",
@@ -59,6 +99,6 @@ DROP_FRACTION = Study(
     grid,
     run,
     table,
-    partial(panels, arms=ORDER, tasks=SEEDS),
+    figure,
     borrows=("six_environments",),
 )

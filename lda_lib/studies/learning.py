@@ -1,8 +1,9 @@
 """What most studies do: train agents that differ in one thing, and compare their learning curves.
 
-An arm is a label with two entries of a trial's settings: `keep`, the filter as [name, arguments] or
-None, and `ppo`, settings of `PPOConfig`. Two studies that declare the same arm with the same
-settings name the same trial, and the second takes it from the first (`Study.borrows`).
+An arm is a label with entries of a trial's settings: `keep`, the filter as [name, arguments] or
+None; `ppo`, settings of `PPOConfig`; where advantages are repaired `repair`, its arguments. Two
+studies that declare the same arm with the same settings name the same trial, and the second takes
+it from the first (`Study.borrows`).
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from matplotlib.figure import Figure
 
 from ..filters import IIF, AdvantageHeuristic, LowestAdvantage, RandomDrop, TDError
 from ..metrics import area_under_curve, bootstrap, sample_efficiency, sustained
-from ..plots import learning_curves, use_style
+from ..plots import COLOURS, MARKERS, learning_curves, use_style
 from ..ppo import PPO, Keep
+from ..repair import Repair
 from ..rivals import RandomNegative, TrajectoryValue
 from ..tasks import TASKS
 from .study import Trial
@@ -84,22 +86,33 @@ def arm_settings(
 
 
 def run(trial: Trial) -> pd.DataFrame:
-    """Train one agent: its history."""
+    """Train one agent: its history.
+
+    An agent whose update runs away to infinity has come to its end: it stays what it was, and the
+    rounds that were left, marked `diverged`, hold its return.
+    """
     s = trial.settings
-    agent = PPO(trial.task, seed=trial.seed, keep=make_filter(s["keep"]), **s["ppo"])
-    history = agent.learn(
-        s["rounds"],
-        episodes=s["episodes"],
-        evaluate_every=s["evaluate_every"],
-        progress=False,
-    )
-    return history.drop(columns="steps")
+    repair = Repair(**s["repair"]) if "repair" in s else None
+    agent = PPO(trial.task, seed=trial.seed, keep=make_filter(s["keep"]), repair=repair, **s["ppo"])
+    try:
+        history = agent.learn(
+            s["rounds"],
+            episodes=s["episodes"],
+            evaluate_every=s["evaluate_every"],
+            progress=False,
+        )
+    except FloatingPointError:
+        last = agent.evaluate(s["episodes"])
+        rest = pd.DataFrame({"round": range(agent.round + 1, s["rounds"] + 1)})
+        rest = rest.assign(return_mean=last.mean, return_se=last.se, kept=0, diverged=True)
+        history = pd.concat([agent.history, rest], ignore_index=True)
+    return history.drop(columns="steps", errors="ignore")
 
 
 def ordered(rows: pd.DataFrame, column: str, order: Iterable[str] = ()) -> list[str]:
     """What stands in a column, first in the given order, then as it comes."""
     present = list(dict.fromkeys(rows[column]))
-    first = [x for x in order if x in present]
+    first = [x for x in dict.fromkeys(order) if x in present]
     return first + [x for x in present if x not in first]
 
 
@@ -114,7 +127,7 @@ def paired_table(
 ) -> pd.DataFrame:
     """Per task and arm: return at the end, area under the curve, savings against the baseline.
 
-    Savings (PAPER section 3, "Metrics") are in percent, paired by seed. `gain` and `gain_area` are
+    Savings (Hu et al. 2025) are in percent, paired by seed. `gain` and `gain_area` are
     differences to the baseline's final return and area, paired too. `_low` and `_high`: 95 %
     bootstrap intervals over seeds. `sustained` columns use curves that count a level once it holds
     for three evaluations, `of_mean` ones the mean curves. `censored`: levels the arm never
@@ -165,5 +178,56 @@ def panels(rows: pd.DataFrame, arms: Sequence[str], tasks: Iterable[str] = ()) -
         ax.set_title(task)
     for ax in list(axes.flat)[len(present) :]:
         ax.set_visible(False)
+    fig.tight_layout()
+    return fig
+
+
+def intervals(
+    table: pd.DataFrame,
+    column: str,
+    label: str,
+    *,
+    by: str = "arm",
+    split: str | None = None,
+    tasks: Iterable[str] = (),
+) -> Figure:
+    """A column of a paired table with its intervals: a panel per task, a line per arm.
+
+    Args:
+        table: with `_low` and `_high` beside the column; a single seed has no interval.
+        column: what to draw, a difference or saving, so that 0 is "as the baseline".
+        label: of the axis.
+        by: what the lines are.
+        split: a column whose values share a line, told apart by colour and marker.
+        tasks: their order.
+    """
+    use_style()
+    present = ordered(table, "task", tasks)
+    names = ordered(table, by)
+    groups = ordered(table, split) if split else [None]
+    size = (3.6 * len(present) + 1.4, 0.36 * len(names) * max(1, 0.7 * len(groups)) + 1.2)
+    fig, axes = plt.subplots(1, len(present), figsize=size, squeeze=False, sharey=True)
+    for ax, task in zip(axes.flat, present, strict=True):
+        for k, group in enumerate(groups):
+            mine = table[table.task == task]
+            mine = mine if group is None else mine[mine[split] == group]
+            at = [names.index(x) + 0.24 * (k - (len(groups) - 1) / 2) for x in mine[by]]
+            value = mine[column].to_numpy()
+            ends = mine[[f"{column}_low", f"{column}_high"]].to_numpy().T
+            ax.errorbar(
+                value,
+                at,
+                xerr=np.nan_to_num(np.abs(ends - value)),
+                fmt=MARKERS[k],
+                color=COLOURS[k],
+                capsize=3,
+                linewidth=1.6,
+                label=group,
+            )
+        ax.axvline(0, color="0.4", linewidth=0.9)
+        ax.set(title=task, xlabel=label, yticks=range(len(names)), ylim=(len(names) - 0.4, -0.6))
+        ax.set_yticklabels(names)
+    if split:
+        axes[0, -1].legend(fontsize=9)
     fig.tight_layout()
     return fig

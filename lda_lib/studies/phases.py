@@ -15,7 +15,7 @@ near    a state among the tenth of the round's records closest to s, in the embe
 top     the 50 records with the highest scores, those above 0 only
 
 A share among the top records means something beside the share in the whole round (`base_`).
-Roughness is that of the scores above 0 (PAPER section 2), with its mean and interval under
+Roughness is that of the scores above 0 (as in Hu et al. 2025), with its mean and interval under
 permutation of the scores; `contiguity` is roughness divided by that mean (1: as by chance), and
 `contiguity_advantage` is the same for the bare advantages of the same records: what would be there
 without any attribution, because neighbours in time and place have like advantages anyway.

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from functools import partial
+import pandas as pd
+from matplotlib.figure import Figure
 
 from ..tasks import TASKS
-from .learning import Filter, arm_settings, iif, paired_table, panels, random_like, run
+from .learning import (
+    Filter,
+    arm_settings,
+    iif,
+    intervals,
+    paired_table,
+    random_like,
+    run,
+)
 from .study import Study, Trial
 
 SEEDS = {"FrozenLake": 20, "MiniGrid": 5, "Acrobot": 5, "LunarLander": 5}  # from 0
@@ -47,12 +56,28 @@ def grid(profile: str) -> list[Trial]:
     ]
 
 
+def table(rows: pd.DataFrame) -> pd.DataFrame:
+    """The paired table, arms in the order they are declared."""
+    return paired_table(rows, ARMS["FrozenLake"], tasks=SEEDS)
+
+
+def figure(rows: pd.DataFrame) -> Figure:
+    """What each rule gains on PPO in mean return over the rounds."""
+    found = table(rows)
+    return intervals(
+        found[found.arm != "PPO"],
+        "gain_area",
+        "mean return over the rounds,\nminus that of PPO",
+        tasks=SEEDS,
+    )
+
+
 RIVALS = Study(
     "rivals",
     "Is IIF better than simpler rules for whom to drop?",
     grid,
     run,
-    partial(paired_table, arms=ARMS["FrozenLake"], tasks=SEEDS),
-    partial(panels, arms=ARMS["FrozenLake"], tasks=SEEDS),
+    table,
+    figure,
     borrows=("six_environments",),
 )

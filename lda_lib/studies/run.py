@@ -83,7 +83,7 @@ def run_study(
                 ended: Results = on_cluster(study, missing, address)
             else:
                 ended = _in_processes(study, missing, jobs, say)
-            errors = _keep_all(study.name, missing, ended, jobs, store, list(found.values()), say)
+            errors = _keep_all(study.name, missing, ended, store, list(found.values()))
         finally:  # an interrupted run leaves its table complete as far as it came
             store.merge(t.key for t in study.trials(profile))
     for key, error in errors.items():
@@ -97,14 +97,13 @@ def _keep_all(
     name: str,
     missing: list[Trial],
     ended: Results,
-    jobs: int,
     store: Store,
     known: list[Finished],
-    say: Callable[[str], None],
 ) -> dict[str, str]:
     """Keep each trial as it ends; return the errors by key."""
     left = {t.key: t for t in missing}
     errors: dict[str, str] = {}
+    started, spent = time.perf_counter(), 0.0
     quiet = not missing or os.environ.get("LDA_PROGRESS") == "none"
     with tqdm(total=len(missing), desc=name, disable=quiet) as bar:
         for trial, result in ended:
@@ -114,8 +113,11 @@ def _keep_all(
             else:
                 store.write(result)
                 known.append(result)
+                spent += result.provenance["seconds"]
             bar.update()
-            bar.set_postfix_str(f"about {_estimate(known, left, jobs) / 60:.0f} min left")
+            if spent:  # the more run at once, on whatever machines, the less is left to wait for
+                at_once = spent / (time.perf_counter() - started)
+                bar.set_postfix_str(f"about {_estimate(known, left) / at_once / 60:.0f} min left")
     return errors
 
 
@@ -162,10 +164,10 @@ def run_trial(study: Study, trial: Trial) -> tuple[Trial, Finished | str]:
     return trial, Finished(trial, provenance, rows)
 
 
-def _estimate(known: list[Finished], left: dict[str, Trial], jobs: int) -> float:
-    """Seconds to go: what the same task took, or any task where it is not known yet."""
+def _estimate(known: list[Finished], left: dict[str, Trial]) -> float:
+    """Seconds of trials to go: what the same task took, or any task where it is not known yet."""
     spent = pd.Series(
         [f.provenance["seconds"] for f in known], index=[f.trial.task for f in known], dtype=float
     )
     by_task, overall = spent.groupby(level=0).mean(), spent.mean() if len(spent) else 0.0
-    return sum(by_task.get(t.task, overall) for t in left.values()) / jobs
+    return sum(by_task.get(t.task, overall) for t in left.values())

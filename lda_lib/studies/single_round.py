@@ -2,7 +2,7 @@
 
 An unfiltered PPO run visits the rounds. At each round that is looked at, copies of the agent update
 from one theta_k, on one rollout, with one order of the records, and are evaluated; then the
-run goes on as if nothing had happened. (PAPER section 2, "Single-round intervention".)
+run goes on as if nothing had happened. (Hu et al. 2025, "Single-round intervention".)
 
 treatment                    what the copy learns from
 before                       nothing: the policy that made the rollout

@@ -5,17 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
-from ..metrics import area_under_curve
+from ..metrics import area_under_curve, bootstrap
+from ..plots import COLOURS, LINES, MARKERS, use_style
 from ..ppo import PPO
 from ..rollout import Rollout
 from ..tasks import TASKS
 from . import learning
-from .learning import arm_settings, curves, iif, make_filter, paired_table, panels
+from .learning import arm_settings, curves, iif, make_filter, paired_table
 from .study import Study, Trial
 
 FACTORS = (1, 2, 4, 8, 16)
@@ -121,26 +123,90 @@ def update_to(
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """The paired table, and the rank of each arm's area among those of its method."""
     found = paired_table(rows, ("PPO", "IIF"), tasks=SEEDS)
-    adam = found.arm.str.contains("Adam").map({True: " Adam", False: ""})
-    found.insert(2, "method", found.arm.str[:3].where(found.arm != MATCHED, MATCHED) + adam)
+    found.insert(2, "method", found.arm.map(method_of))
     ranks = found.groupby(["task", "method"]).area.rank(ascending=False)
     found.insert(3, "rank", ranks.astype(int))
     return found
 
 
+def factor(arm: str) -> int:
+    """How many times the usual rate: 4 for "IIF x4" and for "PPO Adam x4"."""
+    last = arm.split()[-1]
+    return int(last[1:]) if last[0] == "x" else 1
+
+
+def areas(rows: pd.DataFrame, task: str, method: str) -> pd.DataFrame:
+    """Mean return over the rounds of "PPO", "IIF", "PPO Adam" or "IIF Adam": (factor, seed)."""
+    mine = rows[rows.task == task]
+    arms = [a for a in learning.ordered(mine, "arm") if method_of(a) == method]
+    found = {factor(a): curves(rows, task, a).apply(area_under_curve) for a in arms}
+    return pd.DataFrame(found).T.sort_index().rename_axis("factor")
+
+
+def method_of(arm: str) -> str:
+    """Of an arm such as "IIF Adam x4": "IIF Adam"."""
+    return arm if arm == MATCHED else arm.removesuffix(f" x{factor(arm)}")
+
+
+def best_against_best(rows: pd.DataFrame, task: str, adam: bool = False) -> pd.DataFrame:
+    """IIF at its best rate against PPO at its best, on seeds that had no say in the choice.
+
+    Even seeds choose both rates, by mean return over the rounds, and odd ones are reported; then
+    the other way round.
+
+    Returns:
+        One row per seed: seed, factor of either and its area, and gain = IIF - PPO.
+    """
+    end = " Adam" if adam else ""
+    both = {m: areas(rows, task, m + end).dropna(axis=1) for m in ("PPO", "IIF")}
+    seeds = sorted(set(both["PPO"].columns) & set(both["IIF"].columns))
+    if len(seeds) < 2:
+        raise ValueError(f"task: {task!r} has seeds {seeds} of both methods, expected two or more")
+    out = []
+    for chosen in (seeds[::2], seeds[1::2]):
+        best: dict[str, Any] = {m: area[chosen].mean(axis=1).idxmax() for m, area in both.items()}
+        for seed in set(seeds) - set(chosen):
+            row = {m: float(area.loc[best[m], seed]) for m, area in both.items()}
+            rates = {f"factor {m}": int(k) for m, k in best.items()}
+            out.append({"seed": seed, **rates, **row, "gain": row["IIF"] - row["PPO"]})
+    return pd.DataFrame(out).sort_values("seed", ignore_index=True)
+
+
 def figure(rows: pd.DataFrame) -> Figure:
-    """Best against best, by area under the curve, and PPO with IIF's KL."""
-    chosen = []
-    for task in learning.ordered(rows, "task", SEEDS):
-        arms = learning.ordered(rows[rows.task == task], "arm")
-        area = {a: curves(rows, task, a).apply(area_under_curve).mean() for a in arms}
-        for method in ("PPO", "IIF"):
-            mine = {a: x for a, x in area.items() if a.startswith(method) and a != MATCHED}
-            best = max(mine, key=lambda a: mine[a])
-            mask = (rows.task == task) & (rows.arm == best)
-            chosen.append(rows[mask].assign(arm=f"best {method} ({best[3:].strip() or 'x1'})"))
-        chosen.append(rows[(rows.task == task) & (rows.arm == MATCHED)])
-    return panels(pd.concat(chosen), (), tasks=SEEDS)
+    """Mean return over the rounds at each rate, and that of PPO with IIF's KL as a band."""
+    use_style()
+    cases = [(t, end) for t in learning.ordered(rows, "task", SEEDS) for end in ("", " Adam")]
+    cases = [c for c in cases if len(areas(rows, c[0], "PPO" + c[1]))]
+    size = (3.6 * len(cases) + 1.2, 3.8)
+    fig, axes = plt.subplots(1, len(cases), figsize=size, squeeze=False)
+    for ax, (task, end) in zip(axes.flat, cases, strict=True):
+        for k, method in enumerate(("PPO", "IIF")):
+            area = areas(rows, task, method + end)
+            if area.empty:
+                continue
+            ends = np.array([bootstrap(x.dropna()) for _, x in area.iterrows()]).T
+            ax.errorbar(
+                area.index * 1.03**k,  # beside each other
+                ends[0],
+                yerr=np.nan_to_num(np.abs(ends[1:] - ends[0])),
+                color=COLOURS[k],
+                linestyle=LINES[k],
+                marker=MARKERS[k],
+                capsize=3,
+                label=method,
+            )
+        matched = curves(rows, task, MATCHED)
+        if len(matched) and not end:
+            mean, low, high = bootstrap(matched.apply(area_under_curve))
+            ax.axhline(mean, color=COLOURS[2], linestyle=":", label=MATCHED)
+            ax.axhspan(low, high, color=COLOURS[2], alpha=0.15)
+        ax.set_xscale("log", base=2)
+        ax.set_xticks(FACTORS, [f"x{k}" for k in FACTORS])
+        ax.set(title=task + end.replace(" ", ", "), xlabel="learning rate, times the usual")
+    axes[0, 0].set_ylabel("mean return over the rounds")
+    axes[0, -1].legend(fontsize=9)
+    fig.tight_layout()
+    return fig
 
 
 STEP_SIZE = Study(

@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ..tasks import TASKS
-from .learning import arm_settings, iif, paired_table, panels, random_like, run
+from .learning import arm_settings, iif, intervals, paired_table, random_like, run
 from .study import Study, Trial
 
 ARMS = ("PPO", "IIF", "random drop")
@@ -51,8 +51,15 @@ def _table(rows: pd.DataFrame, variants: dict[str, Any]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True).sort_values("task", kind="stable")
 
 
-def _figure(rows: pd.DataFrame) -> Figure:
-    return panels(rows[~rows.arm.str.startswith("random")], ())
+def _figure(rows: pd.DataFrame, variants: dict[str, Any]) -> Figure:
+    found = _table(rows, variants)
+    return intervals(
+        found[found.arm != "PPO"],
+        "gain_area",
+        "mean return over the rounds,\nminus that of PPO",
+        by="variant",
+        split="arm",
+    )
 
 
 def _study(
@@ -68,7 +75,7 @@ def _study(
         grid,
         run,
         partial(_table, variants=variants),
-        _figure,
+        partial(_figure, variants=variants),
         borrows=("six_environments",),
     )
 
@@ -91,18 +98,20 @@ AS_WRITTEN = _study(
     {"FrozenLake": 20, "Acrobot": 5, "LunarLander": 5},
 )
 
+CONFOUND: dict[str, tuple[Settings, Settings]] = {
+    "": ({}, {}),
+    "restarted each round": ({"preset": "as_released"}, {}),
+    "remainder kept": ({"drop_remainder": False}, {}),
+    "equal steps": ({"equal_steps": True}, {}),
+    "critic on all": ({"critic": "all"}, {}),
+    "one normalisation": ({}, {"settings": {"normalize": "rollout"}}),
+    "value loss in the score": ({}, {"settings": {"score_loss": "full"}}),
+    "clipped": ({"preset": "as_written"}, {}),
+}
+
 CONFOUNDS = _study(
     "confounds",
     "Which of the released code's choices does the gain of IIF depend on?",
-    {
-        "": ({}, {}),
-        "restarted each round": ({"preset": "as_released"}, {}),
-        "remainder kept": ({"drop_remainder": False}, {}),
-        "equal steps": ({"equal_steps": True}, {}),
-        "critic on all": ({"critic": "all"}, {}),
-        "one normalisation": ({}, {"settings": {"normalize": "rollout"}}),
-        "value loss in the score": ({}, {"settings": {"score_loss": "full"}}),
-        "clipped": ({"preset": "as_written"}, {}),
-    },
+    CONFOUND,
     {"FrozenLake": 20, "Acrobot": 10},
 )

@@ -56,3 +56,26 @@ def test_terms_stand_in_the_glossary_once() -> None:
     body = text.split("```{glossary}\n")[1].split("```")[0]
     terms = [line for line in body.splitlines() if line and not line.startswith(" ")]
     assert len(terms) == len(set(terms)) >= 30
+
+
+def test_the_api_page_shows_every_public_name() -> None:
+    """A name that is exported is documented; a name that is documented exists."""
+    import lda_lib
+    import lda_lib.rlhf
+    import lda_lib.sb3
+
+    text = (BOOK / "api.md").read_text(encoding="utf-8")
+    shown = set()
+    for block in text.split("```{eval-rst}")[1:]:
+        where = re.search(r"currentmodule:: (\S+)", block)
+        for name in re.findall(r"auto(?:class|function):: (\S+)", block):
+            found = resolve(name if name.startswith("lda_lib") else f"{where.group(1)}.{name}")
+            assert found.__doc__, name
+            shown.add(found)
+    for package in (lda_lib, lda_lib.rlhf, lda_lib.sb3):
+        public = {
+            getattr(package, name)
+            for name in package.__all__
+            if name != "__version__" and callable(getattr(package, name))
+        }
+        assert public <= shown, sorted(x.__name__ for x in public - shown)

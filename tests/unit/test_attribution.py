@@ -150,7 +150,7 @@ def test_without_normalisation_a_record_without_advantage_has_no_influence():
 
 
 def test_released_normalisation_gives_the_released_scores():
-    """PAPER section 1: A_i, standardised in groups, times < grad log pi_i, v >, A raw in v."""
+    """The paper's score: A_i, standardised in groups, times < grad log pi_i, v >, A raw in v."""
     agent = PPO("Acrobot", seed=3, n_steps=200)
     rollout = agent.collect()
     rng = np.random.default_rng(5)

@@ -14,8 +14,14 @@ from matplotlib import pyplot as plt
 from lda_lib import IIF, PPO, RandomDrop, RandomNegative
 from lda_lib.cli import main
 from lda_lib.results import DATA
-from lda_lib.studies import STUDIES
-from lda_lib.studies.learning import iif, make_filter, paired_table, random_like
+from lda_lib.studies import STUDIES, Trial, learning
+from lda_lib.studies.learning import (
+    arm_settings,
+    iif,
+    make_filter,
+    paired_table,
+    random_like,
+)
 from lda_lib.studies.paper import compare, verdict
 from lda_lib.studies.run import run_trial
 from lda_lib.studies.slippery import Watched
@@ -88,6 +94,14 @@ def test_filters_are_built_from_settings():
     assert isinstance(control, RandomDrop) and isinstance(control.like, IIF)
     assert control.like.drop == 0.25 and control.like.settings == {"normalize": "rollout"}
     assert isinstance(make_filter(["RandomNegative", {"like": iif(0.5)}]), RandomNegative)
+
+
+def test_a_run_that_diverges_is_a_result():
+    """Its curve goes on flat, so that it can be compared with those that went well."""
+    settings = arm_settings("Acrobot", "smoke", None, lr=1e6)
+    rows = learning.run(Trial("Acrobot", "PPO", 0, settings))
+    assert rows["round"].tolist() == [1, 2] and rows.diverged.tolist() == [True, True]
+    assert rows.return_mean.nunique() == 1 and -500 <= rows.return_mean.iloc[0] < 0
 
 
 def test_the_paired_table_compares_seed_by_seed():

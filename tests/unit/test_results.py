@@ -104,6 +104,20 @@ def test_changed_sources_are_named(tmp_path, capsys, monkeypatch):
     assert "since then changed: ppo" in capsys.readouterr().out
 
 
+def test_parts_of_the_package_count_where_named(tmp_path, capsys, monkeypatch):
+    load(Runs(), tmp_path, folders=("rlhf",), needs=("scipy",))
+    told = json.loads((tmp_path / "some/table.json").read_text())
+    assert "rlhf/scores" in told["sources"] and "rlhf/cli" not in told["sources"]
+    assert "scipy" in told["versions"]
+    load(Runs(), tmp_path)
+    assert "by these very sources" in capsys.readouterr().out
+    hashes = results.source_hashes
+    changed = {"rlhf/scores": "0" * 12}
+    monkeypatch.setattr(results, "source_hashes", lambda *folders: hashes(*folders) | changed)
+    load(Runs(), tmp_path)
+    assert "since then changed: rlhf/scores" in capsys.readouterr().out
+
+
 def test_modules_left_aside_exist():
     package = Path(results.__file__).parent
     assert [name for name in results.ASIDE if not (package / f"{name}.py").exists()] == []

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from lda_lib import IIF, LowestAdvantage, RandomDrop
 from lda_lib.rollout import gae
@@ -27,8 +28,11 @@ from transformers import (
     GPT2LMHeadModel,
     GPTNeoConfig,
     GPTNeoForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
 )
 from transformers.models.gpt_neo import modeling_gpt_neo
+from transformers.models.llama import modeling_llama
 
 from lda_lib.files import CheckpointError
 from lda_lib.rlhf import (
@@ -45,7 +49,7 @@ from lda_lib.rlhf import (
 )
 from lda_lib.rlhf.pretraining import WorldConfig, train_tokenizer
 from lda_lib.rlhf.rollout import group_advantages, last, token_gae, token_rewards, whiten
-from lda_lib.rlhf.scores import target_gradient
+from lda_lib.rlhf.scores import _jvp, target_gradient
 
 PROMPTS = [
     "At the bakery, Ada asked for the bread. The baker said:",
@@ -70,6 +74,13 @@ def tiny(kind: str, tokenizer, seed: int = 0):
         return GPT2LMHeadModel(
             GPT2Config(vocab_size=size, n_embd=16, n_layer=2, n_head=2, n_positions=128)
         )
+    if kind == "llama":  # rotary positions, gated layers, shared keys and values
+        return LlamaForCausalLM(
+            LlamaConfig(
+                vocab_size=size, hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
+                num_key_value_heads=1, intermediate_size=32, max_position_embeddings=128,
+            )
+        )  # fmt: skip
     return GPTNeoForCausalLM(
         GPTNeoConfig(
             vocab_size=size, hidden_size=16, num_layers=2, num_heads=2, window_size=16,
@@ -98,13 +109,14 @@ def make(tokenizer, kind="neo", trainer=LanguagePPO, perturb=0.05, **settings):
 
 @pytest.fixture
 def exact_attention(monkeypatch):
-    """GPT-Neo casts queries and keys to float32; here the cast leads to float64."""
+    """GPT-Neo and Llama compute some of attention in float32; here, in float64."""
     double = types.SimpleNamespace(**{k: getattr(torch, k) for k in dir(torch)})
     double.float32 = torch.float64
-    monkeypatch.setattr(modeling_gpt_neo, "torch", double)
+    for module in (modeling_gpt_neo, modeling_llama):
+        monkeypatch.setattr(module, "torch", double)
 
 
-@pytest.mark.parametrize("kind", ["neo", "gpt2"])
+@pytest.mark.parametrize("kind", ["neo", "gpt2", "llama"])
 @pytest.mark.parametrize("target", [SequenceReturn(), TokenReturn(), SequenceReturn(held_out=5)])
 @pytest.mark.parametrize("score_loss", ["policy", "full"])
 def test_scores_are_those_of_one_backward_pass_per_record(
@@ -112,10 +124,14 @@ def test_scores_are_those_of_one_backward_pass_per_record(
 ):
     agent = make(tokenizer, kind, dtype="float64")
     rollout = agent.collect()
-    by_jvp = agent.influence(rollout, target, score_loss=score_loss, micro_batch=5)
+    by_jvp, by_ghost = (
+        agent.influence(rollout, target, score_loss=score_loss, micro_batch=5, method=method)
+        for method in ("jvp", "ghost")
+    )
     by_loop = agent.influence(rollout, target, score_loss=score_loss, method="loop")
     assert by_jvp.dtype == torch.float64 and by_loop.abs().max() > 1e-4
     torch.testing.assert_close(by_jvp, by_loop, atol=1e-10, rtol=1e-8)
+    torch.testing.assert_close(by_ghost, by_loop, atol=1e-10, rtol=1e-8)
 
 
 def test_the_value_loss_counts_in_the_full_score(tokenizer):
@@ -200,6 +216,30 @@ def test_memory_does_not_grow_with_the_number_of_sequences(tokenizer):
     assert peak(64) > 4 * few  # and the measure sees a large batch
 
 
+def test_scores_cost_less_than_three_and_a_half_forward_passes(tokenizer):
+    """In multiplications, which no other process can slow down; seconds are the benchmarks'."""
+    agent = make(tokenizer)
+    rollout = agent.collect()
+    weights = SequenceReturn()(agent, rollout)[1]
+    v = target_gradient(agent.policy, rollout, weights, 64)
+
+    def count(call) -> int:
+        with FlopCounterMode(display=False) as counter:
+            call()
+        return counter.get_total_flops()
+
+    with torch.no_grad():
+        one = count(lambda: agent.policy(
+            rollout.prompt, rollout.prompt_mask, rollout.token, rollout.mask))  # fmt: skip
+    terms = {"clip": 0.2, "vf_coef": 0.1, "kl_coef": 0.0}
+    products = count(lambda: _jvp(agent.policy, rollout, v, terms))
+    target = count(lambda: target_gradient(agent.policy, rollout, weights, 64))
+    assert one < products < 3.5 * one
+    assert one < target < 3.5 * one  # a forward and a backward pass
+    whole = count(lambda: agent.influence(rollout, score_loss="full"))
+    assert whole == target + products
+
+
 def test_dropout_is_off_in_generation_and_scoring(tokenizer):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.nn.Dropout, "forward", _refuse_in_training)
@@ -229,9 +269,10 @@ def test_stale_records_are_told(tokenizer):
         agent.influence(rollout)
 
 
-def test_generation_is_what_the_policy_says(tokenizer):
+@pytest.mark.parametrize("kind", ["neo", "gpt2", "llama"])
+def test_generation_is_what_the_policy_says(tokenizer, kind):
     """Token by token with a cache and padding: the same as drawn from full passes, one by one."""
-    agent = make(tokenizer)
+    agent = make(tokenizer, kind)
     coded = tokenizer(PROMPTS, padding=True, padding_side="left", return_tensors="pt")
     noise = torch.from_numpy(np.random.default_rng(0).random((4, 8)))
     mask = coded["attention_mask"].bool()
@@ -528,7 +569,7 @@ def test_a_diverging_update_keeps_the_parameters(tokenizer):
     [
         ({"n_sequences": 0}, "n_sequences: 0"),
         ({"group": 5}, "group: 5 does not divide n_sequences 12"),
-        ({"reads": "mind"}, "reads: 'mind'"),
+        ({"dtype": "int8"}, "dtype: 'int8'"),
         ({"lr": -1.0}, "lr: -1.0"),
         ({"preset": "best"}, "preset: 'best'"),
         ({"prompts": []}, "prompts: none"),

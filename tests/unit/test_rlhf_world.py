@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ pytest.importorskip("peft")
 from transformers import AutoConfig, AutoModelForCausalLM, GPTNeoForCausalLM
 
 from lda_lib.rlhf import WORLD, LanguagePPO, load_world
+from lda_lib.rlhf.bench import SHAPES
 from lda_lib.rlhf.corpus import registers, rude_share, sample
 from lda_lib.rlhf.phrases import COURTEOUS, RUDE
 from lda_lib.rlhf.pretraining import WorldConfig
@@ -181,6 +183,26 @@ def test_bad_input_is_said_in_one_line(args, message, tmp_path):
 
 def test_a_world_is_not_overwritten():
     assert "holds a world already" in lda("rlhf", "make-world", ok=False)
+
+
+def test_the_cost_of_scoring_is_measured_at_any_shape(monkeypatch):
+    """Seconds of a forward pass, of the target and of scores; the methods agree."""
+    args = ["--sequences", 6, "--set", "micro_batch=4", "--set", "dtype=float32", "--repeats", 1]
+    told = lda("rlhf", "bench", *args)
+    rows = pd.read_csv(StringIO(told), sep=r"\s+").set_index("phase")
+    assert list(rows.index) == ["forward", "target", "jvp", "ghost"]
+    assert (rows.seconds > 0).all() and rows.forward_passes["forward"] == 1
+    assert rows.difference["jvp"] == 0 and 0 < rows.difference["ghost"] < 1e-4
+    assert "tiny" in lda("rlhf", "bench", "--shape", "tiny", ok=False)
+
+
+def test_shapes_of_the_papers_model():
+    """The published GPT-Neo-2.7B has 2.65e9 parameters."""
+    layers, width, heads, vocabulary = SHAPES["2.7B"]
+    assert width % heads == 0
+    by_layer = 12 * width**2 + 10 * width  # attention, feed-forward, two layer norms, biases
+    total = layers * by_layer + (vocabulary + 2048) * width
+    assert total == pytest.approx(2.65e9, rel=0.01)
 
 
 # ---- the study -----------------------------------------------------------------------------------

@@ -213,7 +213,7 @@ def test_every_task_of_the_course_makes_records(name):
 
 
 def test_tasks_carry_the_papers_settings():
-    """PAPER section 3: environments, p, rounds, optimisers."""
+    """The paper's environments, p, rounds, optimisers."""
     paper = {
         "FrozenLake": (0.5, 30, "sgd", 5e-3), "Acrobot": (0.5, 20, "sgd", 5e-3),
         "MiniGrid": (0.125, 40, "sgd", 5e-3), "Highway": (0.5, 25, "sgd", 5e-3),

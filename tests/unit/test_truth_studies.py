@@ -7,9 +7,11 @@ import pytest
 import torch
 from matplotlib import pyplot as plt
 
-from lda_lib import PPO
+from lda_lib import PPO, Repair
+from lda_lib.exact import action_probs, exact_values
 from lda_lib.studies import STUDIES
 from lda_lib.studies.ladder import ESTIMATORS
+from lda_lib.studies.luck import of_kind
 from lda_lib.studies.planted_harm import plant
 from lda_lib.studies.run import run_trial
 
@@ -58,3 +60,32 @@ def test_planting_changes_only_the_planted():
     assert torch.equal(false.advantage[planted], -rollout.advantage[planted])
     assert torch.equal(false.advantage[~planted], rollout.advantage[~planted])
     assert torch.equal(false.ret, rollout.ret)
+
+
+def test_kinds_of_advantage_agree_where_there_is_no_luck():
+    """With the exact critic, on a deterministic lake, GAE's sum is the skill sum."""
+    for task, luck in (("FrozenLake", False), ("FrozenLakeSlippery", True)):
+        agent = PPO(task, seed=3, n_steps=512)
+        rollout = agent.collect()
+        gamma, lam = agent.config.gamma, agent.config.lam
+        assert agent.model is not None
+        with torch.no_grad():
+            probs = action_probs(agent.policy, agent.model)
+        value, q = exact_values(probs, agent.model, gamma)
+        state, action = rollout.state, rollout.action
+        same = torch.zeros(len(rollout), dtype=torch.bool)
+        same[:-1] = rollout.episode[1:] == rollout.episode[:-1]
+        following = torch.where(same, value[state].roll(-1), torch.zeros(())).double()
+        delta = rollout.reward.double() + gamma * following - value[state]
+        total = delta.clone()
+        for t in range(len(total) - 2, -1, -1):
+            total[t] += gamma * lam * same[t] * total[t + 1]
+        whole = (rollout.episode != rollout.episode[-1]) & ~torch.isin(
+            rollout.episode, rollout.episode[rollout.truncated]
+        )
+        skill = of_kind("skill", agent, rollout, Repair()).advantage.double()
+        gap = (skill - total)[whole].abs().max()
+        assert gap > 0.05 if luck else gap < 1e-6
+        exact = of_kind("exact", agent, rollout, Repair()).advantage.double()
+        torch.testing.assert_close(exact, (q - value[:, None])[state, action], atol=1e-6, rtol=0)
+    assert of_kind("estimated", agent, rollout, Repair()) is rollout

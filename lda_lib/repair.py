@@ -1,0 +1,122 @@
+"""Repair: a better advantage for every record, in place of dropping records with a bad one.
+
+The estimate A_hat of a record says how its own episode went on: its action's merit and luck. A
+regression of A_hat on state and action keeps what records of like states and equal actions agree
+on, and averages the luck out.
+
+symbol   shape      meaning
+phi      (n, f)     features of s: last hidden layers of policy and value network, and 1
+w        (f,) each  one weight vector per action a (categorical), or u and W (Gaussian)
+A_bar    (n,)       the repaired advantage
+
+Categorical: A_hat ~ phi(s)' w_a by ridge regression, one per action, and
+    A_bar(s, a) = phi(s)' (w_a - sum over b of pi(b | s) w_b).
+Gaussian: A_hat ~ phi(s)' (u + W z) with z = (a - mean) / std, and A_bar(s, a) = phi(s)' W z.
+Either way the mean of A_bar over the policy's actions is 0 in every state, as an advantage's must
+be, so that errors of the critic fall out. phi are the features on which the last layers of the
+network act: A_bar is what these layers could learn from the records (compatible features, Sutton
+et al. 2000; the constraint, Pan et al. 2022).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .policy import ActorCritic
+from .rollout import Rollout
+
+if TYPE_CHECKING:
+    from .ppo import PPO
+
+
+class Past(NamedTuple):
+    """What the regression reads of a rollout."""
+
+    obs: Tensor
+    action: Tensor
+    advantage: Tensor  # less its mean over the rollout
+
+
+@dataclass
+class Repair:
+    """Replace the advantages of each rollout by repaired ones; `PPO(repair=Repair())`.
+
+    Attributes:
+        strength: of the ridge penalty, in units of squared feature length; how many records of one
+            action it takes, roughly, before they outweigh the belief that no action matters.
+        rounds: of records that the regression reads: this round's and those before it.
+        memory: what is kept of the rounds before, oldest first.
+    """
+
+    strength: float = 100.0
+    rounds: int = 4
+    memory: list[Past] = field(default_factory=list, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.strength, int | float) or not self.strength > 0:
+            raise ValueError(f"strength: {self.strength!r}, expected a number above 0")
+        if not isinstance(self.rounds, int) or self.rounds < 1:
+            raise ValueError(f"rounds: {self.rounds!r}, expected a whole number from 1")
+
+    def __call__(self, agent: PPO, rollout: Rollout) -> Rollout:
+        """The same records with repaired advantages; returns, and so the critic's, stay."""
+        now = Past(rollout.obs, rollout.action, rollout.advantage - rollout.advantage.mean())
+        self.memory = [*self.memory, now][-self.rounds :]
+        past = Past(*(torch.cat(x) for x in zip(*self.memory, strict=True)))
+        weights = fit_advantage(agent.policy, past, self.strength)
+        repaired = fitted_advantage(agent.policy, weights, rollout.obs, rollout.action)
+        return replace(rollout, advantage=repaired)
+
+
+def fit_advantage(policy: ActorCritic, past: Past, strength: float) -> Tensor:
+    """The regression's weights: w, (f, actions), or (u, W), (f, 1 + d).
+
+    Args:
+        policy: whose features are used.
+        past: n records, possibly of earlier policies too.
+        strength: of the ridge penalty, above 0.
+    """
+    with torch.no_grad():
+        phi, out = _features(policy, past.obs)
+        if policy.arch.action_kind == "box":
+            z = _standard_scores(policy, out, past.action)  # (n, d)
+            by = torch.cat([torch.ones_like(z[:, :1]), z], 1)  # (n, 1 + d)
+            products = (phi.unsqueeze(2) * by.unsqueeze(1)).flatten(1)  # (n, f (1 + d))
+            return _ridge(products, past.advantage, strength).view(phi.shape[1], -1)
+        each = [past.action == a for a in range(policy.arch.action_dim)]
+        return torch.stack([_ridge(phi[a], past.advantage[a], strength) for a in each], 1)
+
+
+def fitted_advantage(policy: ActorCritic, weights: Tensor, obs: Tensor, action: Tensor) -> Tensor:
+    """A_bar(obs, action), (n,), for any actions, from what `fit_advantage` found."""
+    with torch.no_grad():
+        phi, out = _features(policy, obs)
+        value = phi @ weights
+        if policy.arch.action_kind == "box":
+            return (value[:, 1:] * _standard_scores(policy, out, action)).sum(1)
+        centred = value - (out.softmax(1) * value).sum(1, keepdim=True)
+        return centred.gather(1, action.long().unsqueeze(1)).squeeze(1)
+
+
+def _features(policy: ActorCritic, obs: Tensor) -> tuple[Tensor, Tensor]:
+    """phi, (n, f), and the output of the policy network, (n, actions or d)."""
+    body = policy.body(obs)
+    hidden = policy.pi[:-1](body)
+    phi = torch.cat([hidden, policy.v[:-1](body), torch.ones_like(body[:, :1])], 1)
+    return phi, policy.pi[-1](hidden)
+
+
+def _ridge(x: Tensor, y: Tensor, strength: float) -> Tensor:
+    """The w of least |x w - y|^2 + strength |w|^2, (f,); 0 where there is no record."""
+    gram = (x.T @ x).double()
+    gram.diagonal().add_(strength)
+    return torch.linalg.solve(gram, (x.T @ y).double()).to(x)
+
+
+def _standard_scores(policy: ActorCritic, mean: Tensor, action: Tensor) -> Tensor:
+    """(a - mean) / std of a Gaussian policy's actions, (n, d)."""
+    return (action - mean) / policy.std(mean).exp()
