@@ -1,5 +1,6 @@
 """The experiments of the book: each a declared grid of trials and what becomes of it."""
 
+from .algorithms import ALGORITHMS_STUDY
 from .data_channel import DATA_CHANNEL
 from .diagnosis import DIAGNOSIS
 from .drop_fraction import DROP_FRACTION
@@ -41,6 +42,7 @@ STUDIES: dict[str, Study] = {
         REPAIR_TUNING,
         REPAIR,
         DATA_CHANNEL,
+        ALGORITHMS_STUDY,
         RLHF,
     )
 }
