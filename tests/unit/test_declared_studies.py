@@ -77,9 +77,14 @@ def test_committed_rows_are_declared_and_make_the_table(name):
 def test_the_cheapest_committed_trial_comes_out_again(name):
     study, (found, _) = STUDIES[name], Store(name).finished()
     known = min(found.values(), key=lambda f: f.provenance["seconds"])
+    if known.provenance["seconds"] > 100:
+        pytest.skip(f"the cheapest finished trial of {name} took more than 100 s")
     _, again = run_trial(study, known.trial)
     assert not isinstance(again, str), again
-    old, new = (f.rows.drop(columns=[c for c in ASIDE if c in f.rows]) for f in (known, again))
+    old, new = (
+        f.rows.drop(columns=[c for c in f.rows if c in ASIDE or c.startswith("seconds_")])
+        for f in (known, again)
+    )
     assert list(old.columns) == list(new.columns) and len(old) == len(new)
     for column in old.columns:
         if pd.api.types.is_numeric_dtype(old[column]):
