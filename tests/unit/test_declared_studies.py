@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -77,14 +78,15 @@ def test_committed_rows_are_declared_and_make_the_table(name):
 def test_the_cheapest_committed_trial_comes_out_again(name):
     study, (found, _) = STUDIES[name], Store(name).finished()
     known = min(found.values(), key=lambda f: f.provenance["seconds"])
-    if known.provenance["seconds"] > 170:
-        pytest.skip(f"the cheapest finished trial of {name} took more than 170 s")
-    _, again = run_trial(study, known.trial)
+    trial, rows = known.trial, known.rows
+    if known.provenance["seconds"] > 120 and "rounds" in trial.settings:  # its first rounds will do
+        trial = replace(trial, settings=trial.settings | {"rounds": 4})
+        rows = rows[:4]
+    _, again = run_trial(study, trial)
     assert not isinstance(again, str), again
-    old, new = (
-        f.rows.drop(columns=[c for c in f.rows if c in ASIDE or c.startswith("seconds_")])
-        for f in (known, again)
-    )
+    times = [c for c in rows if c in ASIDE or c.startswith("seconds_")]
+    # the merged table also has the columns of other arms, empty here
+    old, new = (x.drop(columns=times).dropna(axis=1, how="all") for x in (rows, again.rows))
     assert list(old.columns) == list(new.columns) and len(old) == len(new)
     for column in old.columns:
         if pd.api.types.is_numeric_dtype(old[column]):
