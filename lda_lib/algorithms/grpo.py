@@ -126,8 +126,9 @@ class GRPO:
         self.config, self.seed, self.keep = GRPOConfig(**settings), seed, keep
         self.round = 0
         config = self.config
-        torch.manual_seed(int(self.rng("weights").integers(2**31)))
-        self.policy = Writer(config)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(self.rng("weights").integers(2**31)))
+            self.policy = Writer(config)
         shape = (config.prompts, config.length)
         self.wanted = torch.from_numpy(self.rng("wanted").integers(0, config.letters, shape))
         words = itertools.product(range(config.letters), repeat=config.length)
