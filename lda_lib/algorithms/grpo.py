@@ -191,7 +191,7 @@ class GRPO:
         params = {k: p.detach().requires_grad_() for k, p in self.policy.named_parameters()}
         with torch.enable_grad():
             loss = call(self.policy, params, self.loss, members, weight)
-        loss = loss / (weight.sum() if divisor is None else divisor)
+            loss = loss / (weight.sum() if divisor is None else divisor)
         slope = torch.autograd.grad(loss, list(params.values()))
         return {k: p.detach() - self.config.lr * g for (k, p), g in zip(params.items(), slope)}
 
