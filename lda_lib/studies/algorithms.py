@@ -228,13 +228,16 @@ def figure(rows: pd.DataFrame) -> Figure:
     use_style()
     runs = rows[rows.measure == "return"]
     tasks = list(dict.fromkeys(runs.task))
-    fig, axes = plt.subplots(1, len(tasks), figsize=(4.3 * len(tasks), 3.8), squeeze=False)
+    size = (4.0 * len(tasks), 4.0)
+    fig, axes = plt.subplots(1, len(tasks), figsize=size, squeeze=False, layout="constrained")
     for ax, task in zip(axes.flat, tasks, strict=True):
         mine = runs[runs.task == task]
         learning_curves(mine, arms=[a for a in ARMS if a in set(mine.arm)], ax=ax)
-        ax.set(title=task, xlabel="round")
-        ax.legend(fontsize=7)
-    fig.tight_layout()
+        ax.set(title=f"{task} ({mine.seed.nunique()} seeds)", xlabel="round", ylabel="")
+        ax.legend().set_visible(False)
+    axes[0, 0].set_ylabel("expected return or reward")
+    lines, _ = axes[0, 0].get_legend_handles_labels()
+    fig.legend(lines, [a for a in ARMS if a in set(runs.arm)], loc="outside lower center", ncols=4)
     return fig
 
 
