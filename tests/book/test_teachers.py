@@ -35,7 +35,7 @@ def test_every_chapter_has_its_plan(path: Path) -> None:
     body = SECTIONS[int(path.stem[:2])]
     found = re.findall(r"^(\w[\w ]*)\n: +(.+?)(?=^\w|\Z)", body, re.MULTILINE | re.DOTALL)
     assert [term for term, _ in found] == PARTS
-    given = {name: int(m) for name, m in re.findall(r"`(ex\d+_\d+)`\s(\d+)", dict(found)["Marks"])}
+    given = {name: int(m) for name, m in re.findall(r"`(ex\d+_\d+)`\s+(\d+)", dict(found)["Marks"])}
     wanted = {}
     for chapter, k, cells in notebooks.exercises(nbformat.read(path, as_version=4)):
         kind, minutes = re.findall(r"\((core|stretch|open), (\d+) min", cells[0].source)[0]
