@@ -78,7 +78,7 @@ def plain(text: str) -> str:
 
 def blocks(source: str) -> Iterator[tuple[str, str]]:
     """Yield (kind, text) of the blocks of a Markdown cell in order."""
-    kind, held, close = "", [], None
+    kind, held, close = "", list[str](), None
 
     def taken() -> Iterator[tuple[str, str]]:
         if text := "\n".join(held).strip():
