@@ -74,6 +74,8 @@ def test_slides_ask_no_other_host(page: Path, driver: browser.Driver) -> None:
     WebDriverWait(driver, 60).until(lambda d: d.execute_script(drawn))
     assert driver.execute_script("Reveal.next(); return Reveal.getProgress()") > 0
     assert driver.execute_script("return document.querySelectorAll('mjx-container').length") > 5
+    notes = "return document.querySelectorAll('aside.notes mjx-container').length"
+    assert driver.execute_script(notes) == 0, "the speaker's window could not draw them"
     broken = "return [...document.images].filter(i => !i.alt || !i.complete).length"
     assert driver.execute_script(broken) == 0
     assert browser.foreign_requests(driver) == []
