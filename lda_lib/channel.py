@@ -28,10 +28,10 @@ from torch.func import vmap
 
 from .collect import Collector
 from .config import PPOConfig
-from .groundtruth import Replica, side_by_side
 from .loss import Params, Records
 from .policy import draw_noise
 from .ppo import PPO, stream
+from .replicas import Replica, side_by_side
 from .rollout import Rollout
 from .step import OptState, minibatches
 from .targets import ExactReturn, call

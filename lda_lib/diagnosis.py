@@ -20,7 +20,7 @@ import torch
 from scipy import optimize, stats
 from torch import Tensor
 
-from .filters import same_pair
+from .estimates import same_pair
 from .metrics import Interval
 from .policy import ActorCritic, draw_noise, make_actor
 from .rollout import Rollout

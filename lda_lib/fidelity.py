@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 from torch import Tensor, from_numpy
 
-from .filters import td_error
+from .estimates import td_error
 from .metrics import Interval
 from .rollout import Rollout
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from .attribution import influence
+from .estimates import monte_carlo_advantage, td_error
 from .rollout import Rollout
 from .targets import Target
 
@@ -176,41 +177,6 @@ class AdvantageHeuristic:
         return drop_lowest(values, math.floor(self.drop * int(wrong.sum())), agent.rng("ties"))
 
 
-def monte_carlo_advantage(rollout: Rollout, gamma: float, lam: float) -> Tensor:
-    """A_mc(s, a) from repeated visits in the buffer, (n,).
-
-    Discounted returns run to the end of the episode; an episode that the buffer or a time limit
-    cuts goes on with the critic's value.
-    """
-    returns = _returns_to_go(rollout, gamma, lam)
-    state = _groups(rollout.obs.flatten(1))
-    pair = same_pair(rollout)
-    return torch.from_numpy(_group_mean(returns, pair) - _group_mean(returns, state)).float()
-
-
-def _returns_to_go(rollout: Rollout, gamma: float, lam: float) -> np.ndarray:
-    """Discounted return after each record: V(s_t) + sum over k of gamma^k delta_{t+k}."""
-    total = td_error(rollout, gamma, lam)
-    goes_on = _same_episode(rollout)
-    for t in range(len(total) - 2, -1, -1):
-        total[t] += gamma * goes_on[t] * total[t + 1]
-    return total + rollout.value.cpu().double().numpy()
-
-
-def same_pair(rollout: Rollout) -> np.ndarray:
-    """Number of each record's observation and action, (n,): equal where both are."""
-    rows = [rollout.obs.flatten(1), rollout.action.reshape(len(rollout), -1)]
-    return _groups(torch.cat(rows, 1))
-
-
-def _groups(rows: Tensor) -> np.ndarray:
-    return np.unique(rows.cpu().numpy(), axis=0, return_inverse=True)[1].ravel()
-
-
-def _group_mean(values: np.ndarray, group: np.ndarray) -> np.ndarray:
-    return (np.bincount(group, values) / np.bincount(group))[group]
-
-
 @dataclass
 class TDError:
     """Draw n records with replacement, favouring large TD errors (Hu et al. 2025).
@@ -237,18 +203,6 @@ class TDError:
         rank[order] = np.arange(1, n + 1)
         p = rank**-self.alpha
         return torch.from_numpy(np.bincount(rng.choice(n, n, p=p / p.sum()), minlength=n)).float()
-
-
-def td_error(rollout: Rollout, gamma: float, lam: float) -> np.ndarray:
-    """delta_t = A_t - gamma lam A_{t+1} within an episode, (n,): what GAE sums."""
-    advantage = rollout.advantage.cpu().double().numpy()
-    following = np.append(_same_episode(rollout) * advantage[1:], 0.0)
-    return advantage - gamma * lam * following
-
-
-def _same_episode(rollout: Rollout) -> np.ndarray:
-    """Whether a record and the next belong to one episode, (n - 1,)."""
-    return (rollout.episode[1:] == rollout.episode[:-1]).cpu().numpy()
 
 
 def _check_like_or_drop(like: Any, drop: Any) -> None:

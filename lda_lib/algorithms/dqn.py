@@ -76,15 +76,16 @@ class DQN:
         if spaces.action_kind != "discrete" or len(spaces.obs_shape) != 1:
             raise ValueError(f"task: {self.task.name!r}, expected vectors and discrete actions")
         self.round, self.model = 0, finite_model(self.task)
-        torch.manual_seed(int(self.rng("weights").integers(2**31)))
         width = self.config.hidden
-        self.policy = nn.Sequential(
-            nn.Linear(spaces.obs_shape[0], width),
-            nn.Tanh(),
-            nn.Linear(width, width),
-            nn.Tanh(),
-            nn.Linear(width, spaces.action_dim),
-        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(self.rng("weights").integers(2**31)))
+            self.policy = nn.Sequential(
+                nn.Linear(spaces.obs_shape[0], width),
+                nn.Tanh(),
+                nn.Linear(width, width),
+                nn.Tanh(),
+                nn.Linear(width, spaces.action_dim),
+            )
         self.replay: Transitions | None = None
         self.fresh: Transitions | None = None
         self.env, self.episodes = self.task.make(), 0

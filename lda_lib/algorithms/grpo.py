@@ -126,8 +126,9 @@ class GRPO:
         self.config, self.seed, self.keep = GRPOConfig(**settings), seed, keep
         self.round = 0
         config = self.config
-        torch.manual_seed(int(self.rng("weights").integers(2**31)))
-        self.policy = Writer(config)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(self.rng("weights").integers(2**31)))
+            self.policy = Writer(config)
         shape = (config.prompts, config.length)
         self.wanted = torch.from_numpy(self.rng("wanted").integers(0, config.letters, shape))
         words = itertools.product(range(config.letters), repeat=config.length)
@@ -190,7 +191,7 @@ class GRPO:
         params = {k: p.detach().requires_grad_() for k, p in self.policy.named_parameters()}
         with torch.enable_grad():
             loss = call(self.policy, params, self.loss, members, weight)
-        loss = loss / (weight.sum() if divisor is None else divisor)
+            loss = loss / (weight.sum() if divisor is None else divisor)
         slope = torch.autograd.grad(loss, list(params.values()))
         return {k: p.detach() - self.config.lr * g for (k, p), g in zip(params.items(), slope)}
 

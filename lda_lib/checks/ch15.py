@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..estimates import same_pair, td_error
 from ..exact import action_probs, exact_advantage
-from ..filters import IIF, same_pair, td_error
+from ..filters import IIF
 from ..ppo import PPO
 from ..repair import Repair
 from ..rollout import Rollout

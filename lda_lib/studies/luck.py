@@ -17,10 +17,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from ..attribution import influence
+from ..estimates import summed
 from ..exact import exact_advantage
 from ..filters import drop_lowest
 from ..ppo import PPO
@@ -92,17 +93,9 @@ def of_kind(kind: str, agent: PPO, rollout: Rollout, repair: Repair) -> Rollout:
         return repair(agent, rollout)
     advantage = exact_advantage(agent.policy, rollout, agent.config.gamma)
     if kind == "skill":
-        advantage = summed(advantage, rollout, agent.config.gamma * agent.config.lam)
+        factor = agent.config.gamma * agent.config.lam
+        advantage = torch.from_numpy(summed(advantage.numpy(), rollout, factor))
     return replace(rollout, advantage=advantage.to(rollout.advantage))
-
-
-def summed(values: Tensor, rollout: Rollout, factor: float) -> Tensor:
-    """Sum over l of factor^l values[t + l] within the episode's piece of the rollout, (n,)."""
-    total = values.clone()
-    goes_on = rollout.episode[1:] == rollout.episode[:-1]
-    for t in range(len(total) - 2, -1, -1):
-        total[t] += factor * goes_on[t] * total[t + 1]
-    return total
 
 
 def run(trial: Trial) -> pd.DataFrame:

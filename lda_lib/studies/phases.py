@@ -88,7 +88,6 @@ def run(trial: Trial) -> pd.DataFrame:
     """Train, then look back with the eyes of the final policy: a row per behaviour and round."""
     s = trial.settings
     agent = PPO(trial.task, seed=trial.seed, **s["ppo"])
-    agent.compiled = s["ppo"]["compile"]
     past = []
     for _ in range(s["rounds"]):
         rollout = agent.collect()

@@ -12,8 +12,8 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from ..estimates import monte_carlo_advantage
 from ..fidelity import auroc, floors
-from ..filters import monte_carlo_advantage
 from ..metrics import bootstrap
 from ..plots import COLOURS, MARKERS, use_style
 from ..rollout import Rollout

@@ -83,7 +83,6 @@ def run(trial: Trial) -> pd.DataFrame:
     """All treatments of the rounds of one run; the rounds counted from 1."""
     s = trial.settings
     agent = PPO(trial.task, seed=trial.seed, **s["ppo"])
-    agent.compiled = s["ppo"]["compile"]
     rows = []
     for k in range(1, s["rounds"] + 1):
         rollout = agent.collect()

@@ -64,7 +64,6 @@ def run_matched(trial: Trial) -> pd.DataFrame:
     s = trial.settings
     guide = PPO(trial.task, seed=trial.seed, keep=make_filter(s["keep"]), **s["ppo"])
     agent = PPO(trial.task, seed=trial.seed, **s["ppo"])
-    agent.compiled = guide.compiled
     rows: list[dict[str, Any]] = []
     for k in range(1, s["rounds"] + 1):
         theirs = guide.collect()

@@ -20,7 +20,8 @@ from lda_lib import (
     TDError,
     TrajectoryValue,
 )
-from lda_lib.filters import drop_lowest, monte_carlo_advantage, td_error
+from lda_lib.estimates import monte_carlo_advantage, td_error
+from lda_lib.filters import drop_lowest
 
 from .worlds import Corridor
 

@@ -1,0 +1,61 @@
+"""Other estimates of an advantage, from what a rollout already holds.
+
+symbol   shape   meaning
+delta    (n,)    one-step TD error, what GAE sums
+A_mc     (n,)    mean return after (s, a) minus mean return after s, over the buffer's own visits
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .rollout import Rollout
+
+
+def td_error(rollout: Rollout, gamma: float, lam: float) -> np.ndarray:
+    """delta_t = A_t - gamma lam A_{t+1} within an episode, (n,): what GAE sums."""
+    advantage = rollout.advantage.cpu().double().numpy()
+    following = np.append(_goes_on(rollout) * advantage[1:], 0.0)
+    return advantage - gamma * lam * following
+
+
+def summed(values: np.ndarray, rollout: Rollout, factor: float) -> np.ndarray:
+    """Sum over l of factor^l values[t + l] within the episode's piece of the rollout, (n,)."""
+    total, goes_on = values.copy(), _goes_on(rollout)
+    for t in range(len(total) - 2, -1, -1):
+        total[t] += factor * goes_on[t] * total[t + 1]
+    return total
+
+
+def monte_carlo_advantage(rollout: Rollout, gamma: float, lam: float) -> Tensor:
+    """A_mc(s, a) from repeated visits in the buffer, (n,).
+
+    Discounted returns run to the end of the episode; an episode that the buffer or a time limit
+    cuts goes on with the critic's value.
+    """
+    returns = summed(td_error(rollout, gamma, lam), rollout, gamma)
+    returns = returns + rollout.value.cpu().double().numpy()
+    state = _groups(rollout.obs.flatten(1))
+    pair = same_pair(rollout)
+    return torch.from_numpy(_group_mean(returns, pair) - _group_mean(returns, state)).float()
+
+
+def same_pair(rollout: Rollout) -> np.ndarray:
+    """Number of each record's observation and action, (n,): equal where both are."""
+    rows = [rollout.obs.flatten(1), rollout.action.reshape(len(rollout), -1)]
+    return _groups(torch.cat(rows, 1))
+
+
+def _groups(rows: Tensor) -> np.ndarray:
+    return np.unique(rows.cpu().numpy(), axis=0, return_inverse=True)[1].ravel()
+
+
+def _group_mean(values: np.ndarray, group: np.ndarray) -> np.ndarray:
+    return (np.bincount(group, values) / np.bincount(group))[group]
+
+
+def _goes_on(rollout: Rollout) -> np.ndarray:
+    """Whether a record and the next belong to one episode, (n - 1,)."""
+    return (rollout.episode[1:] == rollout.episode[:-1]).cpu().numpy()
