@@ -30,7 +30,7 @@ endif
 check test book: export LDA_PROGRESS = line
 
 .DEFAULT_GOAL := help
-.PHONY: help book lab student check test bench lock clean
+.PHONY: help book lab student slides check test bench lock clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ student: $(STAMP)  ## the chapters without solutions, to hand out (_build/studen
 	@$(BIN)/jupyter nbconvert book/[0-9]*.ipynb --to notebook --log-level=WARN --output-dir=_build/student \
 	  --TagRemovePreprocessor.enabled=True --TagRemovePreprocessor.remove_cell_tags=solution
 	@cp -r book/figures _build/student/ && echo "Wrote _build/student: run them where lda_lib is installed"
+
+slides: $(STAMP)  ## slides of the chapters, which open without a network (_build/slides)
+	@$(BIN)/python book/slides.py
 
 check: $(STAMP)  ## lint, types and the quick unit tests, about a minute
 	$(BIN)/ruff check .

@@ -40,11 +40,16 @@ ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 @dataclass(frozen=True)
 class Run:
-    """What became of one chapter: its name, seconds, and the error (None if it passed)."""
+    """What became of one chapter: its name, seconds, and the error (None if it passed).
+
+    ``processor`` counts the seconds of processor time of its kernel, which other work on the
+    machine does not lengthen (0 where the system does not tell).
+    """
 
     name: str
     seconds: float
     error: str | None
+    processor: float = 0.0
 
 
 def toc_files(root: Path = ROOT) -> list[str]:
@@ -97,7 +102,7 @@ def strip_stamps(path: Path) -> None:
 
 def run_chapter(notebook: Path, into: Path, profile: str) -> Run:
     """Execute one chapter in its own folder; write ``into/NAME.ipynb`` only when it passed."""
-    started = time.perf_counter()
+    started, before = time.perf_counter(), os.times()
     into.mkdir(parents=True, exist_ok=True)
     partial = into / f"{notebook.stem}.partial.ipynb"
     failed = into / f"{notebook.stem}.failed.ipynb"
@@ -119,7 +124,10 @@ def run_chapter(notebook: Path, into: Path, profile: str) -> Run:
         error = ANSI.sub("", str(exc)).strip() or repr(exc)
         if partial.exists():
             os.replace(partial, failed)
-    return Run(notebook.stem, time.perf_counter() - started, error)
+    after = os.times()
+    processor = after.children_user + after.children_system
+    processor -= before.children_user + before.children_system
+    return Run(notebook.stem, time.perf_counter() - started, error, processor)
 
 
 def execute(notebooks: list[Path], into: Path, profile: str, jobs: int = 2) -> list[Run]:
@@ -149,8 +157,10 @@ def stage(executed: Path | None, into: Path, root: Path = ROOT) -> None:
     shutil.copytree(root / "book", into / "book", ignore=skip)
     if (examples := root / "book" / "examples").exists():  # scripts that pages show
         shutil.copytree(examples, into / "book" / "examples", dirs_exist_ok=True)
-    for name in ("_config.yml", "_toc.yml"):
-        shutil.copy2(root / name, into / name)
+    for name in ("_config.yml", "_toc.yml", "README.md", "data/timings.csv", "data/timings.json"):
+        if (root / name).exists():  # the last three are read by pages
+            (into / name).parent.mkdir(exist_ok=True)
+            shutil.copy2(root / name, into / name)
     if executed is not None:
         for notebook in chapters(root):
             if (executed / notebook.name).exists():

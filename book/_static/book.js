@@ -34,3 +34,11 @@ window.addEventListener("load", () => {
   new MutationObserver(nameHandles).observe(document.body, { childList: true, subtree: true });
   nameHandles();
 });
+
+/* Paper is white: print in the light mode, whatever the reader's mode is. */
+window.addEventListener("beforeprint", () => {
+  const root = document.documentElement;
+  const mode = root.dataset.theme;
+  root.dataset.theme = "light";
+  window.addEventListener("afterprint", () => { root.dataset.theme = mode; }, { once: true });
+});

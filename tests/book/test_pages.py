@@ -101,3 +101,42 @@ def test_the_door_opens(driver: browser.Driver, site: Path) -> None:
     """``index.html`` leads to the first page, also from disk."""
     browser.open_page(driver, site / "index.html")
     assert driver.current_url == (site / f"{build.toc_files()[0]}.html").as_uri()
+
+
+SHOWN = (
+    "return [...document.querySelectorAll(arguments[0])].filter(e => e.checkVisibility()).length"
+)
+STYLE = "return getComputedStyle(document.querySelector(arguments[0]))[arguments[1]]"
+
+
+def test_a_chapter_on_paper(driver: browser.Driver, site: Path) -> None:
+    """Printed: no furniture, no hidden code or solution, figures whole, light whatever the mode."""
+    browser.open_page(driver, site / "book/10_iif.html")
+    furniture = ".bd-sidebar-primary, .bd-header-article, .prev-next-area, .headerlink, .copybtn"
+    folded = "div.cell.tag_solution, div.cell details.hide > summary"
+    assert driver.execute_script(SHOWN, folded) > 5 and driver.execute_script(SHOWN, furniture) > 5
+    driver.execute_script("book.theme('dark')")
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    driver.execute_script("window.dispatchEvent(new Event('beforeprint'))")
+    try:
+        assert driver.execute_script(SHOWN, furniture) == 0
+        assert driver.execute_script(SHOWN, folded) == 0
+        assert driver.execute_script(SHOWN, ".bd-article figure") >= 8
+        assert driver.execute_script(STYLE, "figure", "breakInside") == "avoid"
+        assert driver.execute_script(STYLE, ".bd-article pre", "whiteSpace") == "pre-wrap"
+        assert driver.execute_script("return document.documentElement.dataset.theme") == "light"
+    finally:
+        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+        driver.execute_script("window.dispatchEvent(new Event('afterprint'))")
+    assert driver.execute_script("return document.documentElement.dataset.theme") == "dark"
+
+
+def test_a_quiz_answers_by_keyboard(driver: browser.Driver, site: Path) -> None:
+    """A choice is reached with Tab, opened with Enter, and then says why."""
+    browser.open_page(driver, site / "book/quiz_1.html")
+    reason = driver.find_element("css selector", ".bd-article details p")
+    assert not reason.is_displayed()
+    choice = driver.find_element("css selector", ".bd-article details summary")
+    assert choice.get_attribute("tabIndex") == "0"
+    choice.send_keys(Keys.ENTER)
+    assert reason.is_displayed() and reason.text.startswith(("No.", "Right."))

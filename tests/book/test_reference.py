@@ -79,3 +79,14 @@ def test_the_api_page_shows_every_public_name() -> None:
             if name != "__version__" and callable(getattr(package, name))
         }
         assert public <= shown, sorted(x.__name__ for x in public - shown)
+
+
+def test_set_up_takes_its_commands_from_the_readme() -> None:
+    """The part of the README that the page shows is found, once, and installs the project."""
+    page = (BOOK / "setup.md").read_text(encoding="utf-8")
+    readme = (build.ROOT / "README.md").read_text(encoding="utf-8")
+    start, end = re.findall(r':(?:start-after|end-before): "(.+)"', page)
+    assert readme.count(start) == 1 and readme.count(end) == 1
+    part = readme.split(start)[1].split(end)[0]
+    for command in ("make book", "python3 -m venv .venv", "pip install -r requirements.txt"):
+        assert command in part and command not in page
