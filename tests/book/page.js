@@ -11,7 +11,7 @@ window.book = {
     if (window.MathJax?.startup) await window.MathJax.startup.promise;
     const drawn = () => document.querySelectorAll(".widget-subarea > *").length >= book.views().length;
     for (let k = 0; k < 100 && !drawn(); k++) await new Promise(done => setTimeout(done, 100));
-    await new Promise(done => setTimeout(done, 700)); // jupyterquiz looks for MathJax after 500 ms
+    await new Promise(done => setTimeout(done, 700)); // whoever would still ask for something
     await document.fonts.ready;
     return true;
   },
