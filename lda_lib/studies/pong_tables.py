@@ -50,9 +50,9 @@ def times_as_frequent(bottom: pd.Series, base: pd.Series) -> Interval:
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """Each situation by task and round: shares in per cent, and the bottom against its controls.
 
-    `times` is the ratio of the share among bottom records to the base rate; `over_all` and
-    `over_matched` are differences in percentage points, paired by seed. All with 95 % bootstrap
-    intervals over seeds.
+    `times` is the ratio of the share among bottom records to the base rate; `over_all`,
+    `over_matched` and `over_top` are differences of shares in percentage points, paired by seed.
+    All with 95 % bootstrap intervals over seeds.
     """
     out = []
     for situation in SITUATIONS:
@@ -63,7 +63,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
                 if mine["all"].mean() > 0:
                     found = times_as_frequent(mine["bottom"], mine["all"])
                     row |= {"times": found.mean, "times_low": found.low, "times_high": found.high}
-                for other in ("all", "matched"):
+                for other in ("all", "matched", "top"):
                     gap = bootstrap(100 * (mine["bottom"] - mine[other]))
                     name = f"over_{other}"
                     row |= {name: gap.mean, f"{name}_low": gap.low, f"{name}_high": gap.high}
