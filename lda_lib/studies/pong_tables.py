@@ -60,7 +60,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
             for (task, k), mine in shares(rows, what).groupby(["task", "round"]):
                 row = {"task": task, "round": k, "situation": what, "seeds": len(mine)}
                 row |= {name: 100 * mine[name].mean() for name in GROUPS}
-                if mine["all"].mean() > 0:
+                if (mine["all"] > 0).all():  # else some resamples have nothing to divide by
                     found = times_as_frequent(mine["bottom"], mine["all"])
                     row |= {"times": found.mean, "times_low": found.low, "times_high": found.high}
                 for other in ("all", "matched", "top"):
