@@ -41,6 +41,18 @@ def _image_only(env: gym.Env) -> gym.Env:
     return ImgObsWrapper(env)
 
 
+def _pong_pixels(env: gym.Env) -> gym.Env:
+    from .pong import Pixels
+
+    return Pixels(env)
+
+
+def _pong_positions(env: gym.Env) -> gym.Env:
+    from .pong import Positions
+
+    return Positions(env)
+
+
 @dataclass(frozen=True)
 class Spaces:
     """What a policy sees of a task and what it answers.
@@ -201,6 +213,8 @@ _ICE4 = {"is_slippery": True, "map_name": "4x4"}
 _ICE8 = {"is_slippery": True, "map_name": "8x8"}
 _WIND = {"enable_wind": True}
 _HIGHWAY = {"config": {"vehicles_count": 10}}
+_CONSOLE = {"obs_type": "ram", "frameskip": 4, "repeat_action_probability": 0.0}
+_PONG: dict[str, Any] = {"env_id": "ALE/Pong-v5", "kwargs": _CONSOLE}
 
 TASKS: dict[str, Task] = {
     task.name: task
@@ -221,6 +235,15 @@ TASKS: dict[str, Task] = {
         Task("BipedalWalker", "BipedalWalker-v3", wrap=FreshWorld, rounds=150, drop=0.0625),
         Task("LunarLanderWindy", "LunarLander-v3", _WIND, rounds=100, drop=0.125, **_SGD),
         Task("CartPole", "CartPole-v1", rounds=20, **_SGD),
+        Task("Pong", module="lda_lib.pong", wrap=_pong_pixels, rounds=60, **_PONG),
+        Task(
+            "PongPositions",
+            module="lda_lib.pong",
+            wrap=_pong_positions,
+            rounds=60,
+            lr=1e-3,
+            **_PONG,
+        ),
         Task("FrozenLakeSlippery", "FrozenLake-v1", _ICE4, rounds=160, **_SGD),
         Task("FrozenLakeSlippery8x8", "FrozenLake-v1", _ICE8, rounds=160, **_SGD),
     )

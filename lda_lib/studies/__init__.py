@@ -8,6 +8,7 @@ from .fidelity import FIDELITY
 from .luck import LUCK
 from .phases import PHASES
 from .planted_harm import PLANTED_HARM
+from .pong import PONG
 from .repair import REPAIR, REPAIR_TUNING
 from .rivals import RIVALS
 from .rlhf import RLHF
@@ -44,6 +45,7 @@ STUDIES: dict[str, Study] = {
         DATA_CHANNEL,
         ALGORITHMS_STUDY,
         RLHF,
+        PONG,
     )
 }
 
