@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -40,9 +42,9 @@ def times_as_frequent(bottom: pd.Series, base: pd.Series) -> Interval:
     """
     x, y = bottom.to_numpy(), base.to_numpy()
 
-    def ratio(seeds: np.ndarray) -> float:
+    def ratio(seeds: np.ndarray, axis: int = -1) -> Any:  # `axis` lets scipy do all at once
         drawn = seeds.astype(int)
-        return float(x[drawn].mean() / y[drawn].mean())
+        return x[drawn].mean(axis) / y[drawn].mean(axis)
 
     return bootstrap(np.arange(len(x)), ratio)
 
