@@ -15,13 +15,11 @@ from lda_lib.results import load_or_run
 
 
 def test_every_chapter_has_its_row() -> None:
-    """In reading order; a duration is positive, or empty where nobody has measured it yet."""
+    """In reading order, and every chapter measured."""
     table = pd.read_csv(timings.TABLE)
     assert list(table.columns) == ["chapter", "seconds", "processor seconds"]
     assert list(table["chapter"]) == [path.stem for path in build.chapters()]
-    measured = table.dropna()
-    assert len(measured) and (measured[["seconds", "processor seconds"]] > 0).all(axis=None)
-    assert len(table.dropna(how="all", subset=["seconds", "processor seconds"])) == len(measured)
+    assert (table[["seconds", "processor seconds"]] > 0).all(axis=None)
 
 
 def test_a_chapter_measured_alone_leaves_the_others(
