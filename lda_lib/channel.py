@@ -33,7 +33,7 @@ from .policy import draw_noise
 from .ppo import PPO, stream
 from .replicas import Replica, side_by_side
 from .rollout import Rollout
-from .step import OptState, minibatches
+from .step import minibatches
 from .targets import ExactReturn, call
 
 
@@ -93,12 +93,7 @@ def continuations(
     # nobody asks the critic of those who do not collect, unless it shares the policy's networks
     critic = diary is None or not isinstance(agent.policy.body, nn.Identity)
     policy = Replica(agent.policy, table, critic)
-    params = policy.replicas(r)
-    m, v = (
-        {k: x.expand(r, *x.shape) for k, x in moment.items() if k in params}
-        for moment in agent.opt_state[:2]
-    )
-    state = OptState(m, v, agent.opt_state.t)
+    params, state = policy.replicas(r, agent.opt_state)
     lives: list[Collector] = []
     learnt_from, weight = [rollout], keep.to(rollout.reward)
     for h in range(rounds + 1):

@@ -54,10 +54,7 @@ class PPOConfig:
     threads: int | None = 1
 
     def __post_init__(self) -> None:
-        for name in ("n_steps", "batch_size", "epochs"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name}: {value!r}, expected a whole number from 1")
+        expect_whole(self, "n_steps", "batch_size", "epochs")
         for name in ("gamma", "lam"):
             expect(self, name, 0 <= getattr(self, name) <= 1, "a number from 0 to 1")
         for name in ("lr", "clip", "adam_eps"):
@@ -96,6 +93,14 @@ def expect(config: Any, name: str, holds: bool, expected: str) -> None:
     """Raise a ValueError that names the setting and its value unless `holds`."""
     if not holds:
         raise ValueError(f"{name}: {getattr(config, name)!r}, expected {expected}")
+
+
+def expect_whole(config: Any, *names: str, least: int = 1) -> None:
+    """Raise a ValueError unless these settings are whole numbers from `least`."""
+    for name in names:
+        value = getattr(config, name)
+        holds = isinstance(value, int) and value >= least
+        expect(config, name, holds, f"a whole number from {least}")
 
 
 def preset(cls: type[C], presets: dict[str, dict[str, Any]], name: str, settings: dict) -> C:

@@ -130,12 +130,7 @@ def _replay(frozen: FrozenRound, weight: Tensor, schedules: list, with_critic: b
             batch = batch._replace(weight=weight.gather(1, index.expand(r, -1)))
             yield batch, None if critic is None else records.take(torch.from_numpy(critic))
 
-    params = policy.replicas(r)
-    m, v = (
-        {k: x.expand(r, *x.shape) for k, x in moment.items() if k in params}
-        for moment in frozen.state[:2]
-    )
-    state = OptState(m, v, frozen.state.t)
+    params, state = policy.replicas(r, frozen.state)
     return side_by_side(policy, params, state, batches(), config, own)[0]
 
 

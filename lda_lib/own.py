@@ -21,8 +21,9 @@ from torch import Tensor, nn
 
 from .ppo import stream
 from .rollout import Rollout
+from .spaces import Spaces
 from .step import check_keep
-from .tasks import Spaces, Task
+from .tasks import Task
 
 
 class LogProb(Protocol):

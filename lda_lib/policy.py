@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from .files import CheckpointError, load_tensors, save_tensors
-from .tasks import Spaces
+from .spaces import Spaces
 
 
 @dataclass(frozen=True)

@@ -35,13 +35,18 @@ class Replica(ActorCritic):
         for name, module in policy.named_children():
             self.add_module(name, module)
 
-    def replicas(self, r: int) -> Params:
-        """The parameters that learn, (r, ...) each."""
-        return {
+    def replicas(self, r: int, state: OptState) -> tuple[Params, OptState]:
+        """The parameters that learn and the optimiser's state of r replicas, (r, ...) each."""
+        params = {
             k: p.detach().expand(r, *p.shape).contiguous()
             for k, p in self.named_parameters()
             if self.critic or not k.startswith("v.")
         }
+        m, v = (
+            {k: x.expand(r, *x.shape) for k, x in moment.items() if k in params}
+            for moment in state[:2]
+        )
+        return params, OptState(m, v, state.t)
 
     def forward(self, obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return log_prob, value and entropy, each (n,), in one pass."""

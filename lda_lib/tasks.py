@@ -10,11 +10,13 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
+
+from .spaces import Spaces, action_decoder, describe, encoder
 
 
 class FreshWorld(gym.Wrapper):
@@ -35,40 +37,9 @@ class FreshWorld(gym.Wrapper):
         return self.env.reset(seed=seed, options=options)
 
 
-def _image_only(env: gym.Env) -> gym.Env:
-    from minigrid.wrappers import ImgObsWrapper
-
-    return ImgObsWrapper(env)
-
-
-def _pong_pixels(env: gym.Env) -> gym.Env:
-    from .pong import Pixels
-
-    return Pixels(env)
-
-
-def _pong_positions(env: gym.Env) -> gym.Env:
-    from .pong import Positions
-
-    return Positions(env)
-
-
-@dataclass(frozen=True)
-class Spaces:
-    """What a policy sees of a task and what it answers.
-
-    Attributes:
-        obs_kind: "onehot" (Discrete), "vector" (Box, flattened) or "image" (uint8 Box, scaled).
-        obs_shape: shape of one encoded observation, (d,) or (channels, height, width).
-        action_kind: "discrete" or "box"; records of other libraries' agents also "multidiscrete"
-            or "multibinary".
-        action_dim: number of actions (discrete) or of action components (box).
-    """
-
-    obs_kind: str
-    obs_shape: tuple[int, ...]
-    action_kind: str
-    action_dim: int
+def _wrapped(module: str, wrapper: str, env: gym.Env) -> gym.Env:
+    """The environment in a wrapper whose module is only imported where it is needed."""
+    return getattr(importlib.import_module(module), wrapper)(env)
 
 
 @dataclass(frozen=True)
@@ -146,67 +117,6 @@ class Task:
         return action_decoder(self.action_space)
 
 
-def describe(env: gym.Env) -> Spaces:
-    """Shapes and kinds of an environment's observations and actions.
-
-    Raises:
-        ValueError: a space other than Discrete or Box (observations, actions).
-    """
-    obs, action = env.observation_space, env.action_space
-    if isinstance(obs, gym.spaces.Discrete):
-        kind, shape = "onehot", (int(obs.n),)
-    elif isinstance(obs, gym.spaces.Box):
-        kind = "image" if _is_image(obs) else "vector"
-        shape = tuple(encoder(obs)(np.zeros(obs.shape, obs.dtype)).shape)
-    else:
-        raise ValueError(f"observation_space: {obs} is not supported, expected Discrete or Box")
-    if isinstance(action, gym.spaces.Discrete):
-        return Spaces(kind, shape, "discrete", int(action.n))
-    if isinstance(action, gym.spaces.Box) and np.issubdtype(action.dtype, np.floating):
-        return Spaces(kind, shape, "box", int(np.prod(action.shape)))
-    raise ValueError(f"action_space: {action} is not supported, expected Discrete or float Box")
-
-
-def _is_image(space: gym.spaces.Box) -> bool:
-    return space.dtype == np.uint8 and len(space.shape) in (2, 3)
-
-
-def encoder(space: gym.Space) -> Callable[[Any], np.ndarray]:
-    """Observation encoding: one-hot, flattened float32, or channels-first pixels divided by 255."""
-    if isinstance(space, gym.spaces.Discrete):
-        table, start = np.eye(int(space.n), dtype=np.float32), int(space.start)
-        return lambda obs: table[obs - start]
-    shape = space.shape
-    assert shape is not None
-
-    def checked(obs: Any) -> np.ndarray:
-        obs = np.asarray(obs)
-        if obs.shape != shape:
-            raise ValueError(
-                f"observation: the environment returned shape {obs.shape}, "
-                f"its observation_space says {shape}"
-            )
-        return obs
-
-    if not (isinstance(space, gym.spaces.Box) and _is_image(space)):
-        return lambda obs: checked(obs).astype(np.float32).ravel()
-    if len(shape) == 2:
-        return lambda obs: (checked(obs)[None] / 255.0).astype(np.float32)
-    if shape[0] == min(shape):  # channels already first
-        return lambda obs: (checked(obs) / 255.0).astype(np.float32)
-    return lambda obs: np.ascontiguousarray(checked(obs).transpose(2, 0, 1) / 255.0, np.float32)
-
-
-def action_decoder(space: gym.Space) -> Callable[[Any], Any]:
-    """Policy action to environment action: an int, or an array clipped to the bounds of the Box."""
-    if isinstance(space, gym.spaces.Discrete):
-        start = int(space.start)
-        return lambda action: int(action) + start
-    assert isinstance(space, gym.spaces.Box)
-    low, high, shape, dtype = space.low, space.high, space.shape, space.dtype
-    return lambda action: np.clip(np.reshape(action, shape), low, high).astype(dtype)
-
-
 _SGD: dict[str, Any] = {"optimizer": "sgd", "lr": 5e-3}
 _LAKE = {"is_slippery": False, "map_name": "4x4"}
 _ICE4 = {"is_slippery": True, "map_name": "4x4"}
@@ -225,7 +135,7 @@ TASKS: dict[str, Task] = {
             "MiniGrid",
             "MiniGrid-Empty-8x8-v0",
             module="minigrid",
-            wrap=_image_only,
+            wrap=partial(_wrapped, "minigrid.wrappers", "ImgObsWrapper"),
             rounds=40,
             drop=0.125,
             **_SGD,
@@ -235,11 +145,17 @@ TASKS: dict[str, Task] = {
         Task("BipedalWalker", "BipedalWalker-v3", wrap=FreshWorld, rounds=150, drop=0.0625),
         Task("LunarLanderWindy", "LunarLander-v3", _WIND, rounds=100, drop=0.125, **_SGD),
         Task("CartPole", "CartPole-v1", rounds=20, **_SGD),
-        Task("Pong", module="lda_lib.pong", wrap=_pong_pixels, rounds=60, **_PONG),
+        Task(
+            "Pong",
+            module="lda_lib.pong",
+            wrap=partial(_wrapped, "lda_lib.pong", "Pixels"),
+            rounds=60,
+            **_PONG,
+        ),
         Task(
             "PongPositions",
             module="lda_lib.pong",
-            wrap=_pong_positions,
+            wrap=partial(_wrapped, "lda_lib.pong", "Positions"),
             rounds=60,
             lr=1e-3,
             **_PONG,

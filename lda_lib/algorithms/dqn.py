@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.func import vmap
 
 from ..collect import episode_seed
+from ..config import expect, expect_whole
 from ..exact import exact_return, finite_model
 from ..loss import Params
 from ..ppo import stream
@@ -38,15 +39,10 @@ class DQNConfig:
     hidden: int = 64
 
     def __post_init__(self) -> None:
-        for name in ("n_steps", "capacity", "batch_size", "updates", "explore", "hidden"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name}: {value!r}, expected a whole number from 1")
+        expect_whole(self, "n_steps", "capacity", "batch_size", "updates", "explore", "hidden")
         for name in ("gamma", "epsilon"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}: {getattr(self, name)!r}, expected a number from 0 to 1")
-        if not self.lr > 0:
-            raise ValueError(f"lr: {self.lr!r}, expected a number above 0")
+            expect(self, name, 0 <= getattr(self, name) <= 1, "a number from 0 to 1")
+        expect(self, "lr", self.lr > 0, "a number above 0")
 
 
 class DQN:

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
+from ..config import expect, expect_whole
 from ..loss import Params
 from ..ppo import stream
 from ..step import check_keep
@@ -47,14 +48,11 @@ class GRPOConfig:
     baseline: str = "kept"
 
     def __post_init__(self) -> None:
-        for name, least in (("prompts", 1), ("letters", 2), ("length", 1), ("group", 2)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < least:
-                raise ValueError(f"{name}: {value!r}, expected a whole number from {least}")
-        if not self.lr > 0 or self.noise < 0:
-            raise ValueError(f"lr, noise: {self.lr!r}, {self.noise!r}, expected > 0 and >= 0")
-        if self.baseline not in BASELINES:
-            raise ValueError(f"baseline: {self.baseline!r}, expected one of {BASELINES}")
+        expect_whole(self, "prompts", "length")
+        expect_whole(self, "letters", "group", least=2)
+        expect(self, "lr", self.lr > 0, "a number above 0")
+        expect(self, "noise", self.noise >= 0, "a number from 0")
+        expect(self, "baseline", self.baseline in BASELINES, f"one of {BASELINES}")
 
 
 class Writer(nn.Module):

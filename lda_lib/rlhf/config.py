@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..config import PPOConfig, expect, preset
+from ..config import PPOConfig, expect, expect_whole, preset
 
 
 @dataclass(frozen=True)
@@ -73,12 +73,10 @@ class RLHFConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "lora_targets", tuple(self.lora_targets))
-        for name in (
-            "n_sequences", "new_tokens", "batch_size", "epochs", "kl_horizon", "group", "lora_r",
-            "lora_alpha", "micro_batch",
-        ):  # fmt: skip
-            value = getattr(self, name)
-            expect(self, name, isinstance(value, int) and value > 0, "a whole number from 1")
+        expect_whole(
+            self, "n_sequences", "new_tokens", "batch_size", "epochs", "kl_horizon", "group",
+            "lora_r", "lora_alpha", "micro_batch",
+        )  # fmt: skip
         for name in ("gamma", "lam", "lora_dropout"):
             expect(self, name, 0 <= getattr(self, name) <= 1, "a number from 0 to 1")
         for name in ("lr", "clip", "adam_eps"):

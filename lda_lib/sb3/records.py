@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..own import Elsewhere, Packing, as_rollout
 from ..rollout import Rollout
-from ..tasks import Spaces
+from ..spaces import Spaces
 
 ACTION_KINDS = {
     gym.spaces.Discrete: "discrete",

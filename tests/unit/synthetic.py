@@ -7,7 +7,8 @@ from torch import nn
 
 from lda_lib.policy import ActorCritic, Architecture
 from lda_lib.rollout import Rollout
-from lda_lib.tasks import Spaces, Task
+from lda_lib.spaces import Spaces
+from lda_lib.tasks import Task
 
 
 def make_policy(
