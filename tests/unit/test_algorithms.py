@@ -257,3 +257,20 @@ def test_the_expected_reward_is_what_the_agent_earns():
     with torch.no_grad():
         expected = float(agent.expected_reward(agent.policy))
     assert float(agent.collect().reward.mean()) == pytest.approx(expected, abs=0.02)
+
+
+def test_grpo_steps_where_nothing_is_recorded():
+    agent = GRPO(seed=5)
+    members = agent.collect()
+    ones = torch.ones(len(members))
+    recorded = agent.stepped(members, ones)
+    with torch.no_grad():
+        silent = agent.stepped(members, ones)
+    assert all(torch.equal(p, recorded[k]) for k, p in silent.items())
+
+
+def test_making_an_agent_leaves_torchs_random_state_alone():
+    before = torch.get_rng_state()
+    GRPO(seed=5)
+    DQN("FrozenLake", seed=5)
+    assert torch.equal(torch.get_rng_state(), before)
