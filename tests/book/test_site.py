@@ -1,10 +1,11 @@
-"""The built site as files, without a browser: links between pages, and weight."""
+"""The built site as files, without a browser: links, order, downloads and weight."""
 
 from __future__ import annotations
 
 import re
 from functools import cache
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -38,6 +39,11 @@ def read(path: Path) -> Page:
     return Page(path.read_text(encoding="utf-8"))
 
 
+def html(site: Path, name: str) -> str:
+    """Return a page of ``_toc.yml`` as text."""
+    return (site / f"{name}.html").read_text(encoding="utf-8")
+
+
 def leads_nowhere(page: Path, target: str) -> bool:
     """Return whether a link from ``page`` misses: no such file, or no such anchor in it."""
     if ELSEWHERE.match(target):
@@ -65,6 +71,23 @@ def test_links_between_pages_lead_somewhere(site: Path) -> None:
         )
     }
     assert missing == {}
+
+
+def test_next_follows_the_reading_order(site: Path) -> None:
+    """From page to page as `_toc.yml` has them, forwards and back."""
+    turns = re.compile(r'<a class="(left-prev|right-next)"\s+href="([^"]+)"')
+    for before, after in pairwise(build.toc_files()):
+        forwards, back = (dict(turns.findall(html(site, name))) for name in (before, after))
+        assert forwards["right-next"] == f"{Path(after).name}.html"
+        assert back["left-prev"] == f"{Path(before).name}.html"
+
+
+def test_each_chapter_can_be_downloaded(site: Path) -> None:
+    """Its page links to its notebook, and the file is there."""
+    for path in build.chapters():
+        targets = read((site / f"book/{path.stem}.html").resolve()).targets
+        assert f"../_sources/book/{path.name}" in targets
+        assert (site / "_sources" / "book" / path.name).exists()
 
 
 def test_the_site_is_light(site: Path) -> None:
