@@ -31,7 +31,8 @@ def tuning_grid(profile: str) -> list[Trial]:
     """Strength and memory at the task's rate; the rate for PPO with and without repair.
 
     The arms of one round's memory were added when the first of them, at strength 30, had done
-    better than its like with memory on two tasks of three; MiniGrid had not run then.
+    better than its like with memory on two tasks of three; those with an entropy bonus when repair
+    had been seen to settle too early on ice. MiniGrid had not run then.
     """
     trials = []
     for task, rounds in TUNING.items():
@@ -44,6 +45,9 @@ def tuning_grid(profile: str) -> list[Trial]:
         }
         arms |= {f"repair {s:g}": (None, _repair(s), {}) for s in STRENGTHS}
         arms |= {f"repair {s:g}, this round": (None, _repair(s, 1), {}) for s in STRENGTHS}
+        exploring = {"ent_coef": 0.01}
+        arms["PPO, entropy bonus"] = None, {}, exploring
+        arms["repair 100, entropy bonus"] = None, _repair(100.0), exploring
         for k in FACTORS:
             faster = {"lr": k * lr}
             arms[f"PPO x{k}"] = None, {}, faster
