@@ -51,9 +51,7 @@ def tuning_grid(profile: str) -> list[Trial]:
         for k in FACTORS:
             faster = {"lr": k * lr}
             arms[f"PPO x{k}"] = None, {}, faster
-            arms[f"repair 100, this round x{k}"] = None, _repair(100.0, 1), faster
-            if task != "MiniGrid":
-                arms[f"repair 30 x{k}"] = None, _repair(), faster
+            arms[f"repair 30 x{k}"] = None, _repair(), faster
         trials += [
             Trial(task, arm, s, arm_settings(task, profile, keep, rounds, **ppo) | more)
             for s in (TUNING_SEEDS if profile == "full" else TUNING_SEEDS[:1])
