@@ -210,7 +210,7 @@ def ex13_5(fn: Callable) -> str:
     """`fn(agent, rollout) -> scores`, (n,): cheaper than `influence`, and how close."""
     told = []
     for task, after in (("FrozenLake", 4), ("Acrobot", 2)):
-        agent = PPO(task, seed=13, n_steps=1024, epochs=4, lr=0.02, compile=False)
+        agent = PPO(task, seed=13, n_steps=512, epochs=4, lr=0.02, compile=False)
         agent.learn(after, episodes=0, progress=False)
         rollout = agent.collect()
         price = flops(lambda a=agent, r=rollout: influence(a.policy, r, normalize="none"))

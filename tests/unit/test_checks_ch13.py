@@ -150,7 +150,7 @@ def test_break_even(fn, words):
     ("fn", "words"),
     [
         (lambda agent, rollout: torch.ones(len(rollout)), "all your scores are equal"),
-        (lambda agent, rollout: rollout.advantage[:10], "expected (1024,)"),
+        (lambda agent, rollout: rollout.advantage[:10], "expected (512,)"),
     ],
 )
 def test_cheaper_scores(fn, words):
