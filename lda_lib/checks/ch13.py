@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -134,8 +135,8 @@ def ex13_3(fn: Callable) -> str:
     x, y = rng.uniform(1.0, 3.0, rounds), rng.uniform(1.0, 3.0, rounds)
     spent, to_peak, whole = y[:m].sum(), x[:k].sum(), x.sum()
     expected = np.array([m / k, (spent / m) / (to_peak / k), to_peak / whole])
-    curve = [np.where(np.arange(1, rounds + 1) >= r, 0.9, 0.1) for r in (k, m)]
-    saving = runtime_saving(*curve, x, y)
+    standard, filtered = (np.where(np.arange(1, rounds + 1) >= r, 0.9, 0.1) for r in (k, m))
+    saving = runtime_saving(standard, filtered, x, y)
     assert np.isclose(1 - expected.prod(), saving.rt_peak)
     assert np.isclose(1 - expected[:2].prod(), saving.like_for_like)
     one, two, three = expected
@@ -205,6 +206,10 @@ def ex13_4(fn: Callable) -> str:
     return "the price of scores, in records."
 
 
+def _into(got: list[object], fn: Callable, *args: object) -> None:
+    got.append(fn(*args))
+
+
 @check
 def ex13_5(fn: Callable) -> str:
     """`fn(agent, rollout) -> scores`, (n,): cheaper than `influence`, and how close."""
@@ -213,10 +218,10 @@ def ex13_5(fn: Callable) -> str:
         agent = PPO(task, seed=13, n_steps=512, epochs=4, lr=0.02, compile=False)
         agent.learn(after, episodes=0, progress=False)
         rollout = agent.collect()
-        price = flops(lambda a=agent, r=rollout: influence(a.policy, r, normalize="none"))
         exact = influence(agent.policy, rollout, normalize="none")
-        got: list[Tensor] = []
-        mine = flops(lambda a=agent, r=rollout, out=got: out.append(fn(a, r)))
+        price = flops(partial(influence, agent.policy, rollout, normalize="none"))
+        got: list[object] = []
+        mine = flops(partial(_into, got, fn, agent, rollout))
         scores = numbers(got[0], (len(rollout),), "scores")
         if float(scores.std()) == 0:
             raise Hint("all your scores are equal: they rank nothing.")
