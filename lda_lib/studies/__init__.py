@@ -3,6 +3,7 @@
 from .algorithms import ALGORITHMS_STUDY
 from .data_channel import DATA_CHANNEL
 from .diagnosis import DIAGNOSIS
+from .dial import DIAL
 from .drop_fraction import DROP_FRACTION
 from .fidelity import FIDELITY
 from .luck import LUCK
@@ -36,6 +37,7 @@ STUDIES: dict[str, Study] = {
         RIVALS,
         STEP_SIZE,
         SLIPPERY,
+        DIAL,
         RUNTIME,
         FIDELITY,
         PLANTED_HARM,
