@@ -10,7 +10,9 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import build
+import nbformat
 import pytest
+import yaml
 
 PAGES = [*build.toc_files(), "search", "genindex", "index"]
 ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*:|//", re.IGNORECASE)  # another scheme or host
@@ -80,6 +82,18 @@ def test_next_follows_the_reading_order(site: Path) -> None:
         forwards, back = (dict(turns.findall(html(site, name))) for name in (before, after))
         assert forwards["right-next"] == f"{Path(after).name}.html"
         assert back["left-prev"] == f"{Path(before).name}.html"
+
+
+def test_chapters_are_found_by_their_number() -> None:
+    """The text says "chapter 7"; the list of chapters must say which one that is."""
+    toc = yaml.safe_load((build.ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    shown = {
+        page["file"]: page.get("title", "") for part in toc["parts"] for page in part["chapters"]
+    }
+    for path in build.chapters():
+        number, title = shown[f"book/{path.stem}"].split(". ", 1)
+        assert number == str(int(path.stem[:2]))
+        assert f"# {title}\n" in nbformat.read(path, as_version=4).cells[0].source + "\n"
 
 
 def test_each_chapter_can_be_downloaded(site: Path) -> None:
