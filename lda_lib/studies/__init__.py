@@ -20,7 +20,9 @@ from .six_environments import SIX_ENVIRONMENTS
 from .slippery import SLIPPERY
 from .step_size import STEP_SIZE
 from .study import Study, Trial
+from .tuned import TUNED
 from .variants import ADAM, AS_WRITTEN, CONFOUNDS
+from .windy import WINDY
 
 STUDIES: dict[str, Study] = {
     study.name: study
@@ -38,12 +40,14 @@ STUDIES: dict[str, Study] = {
         STEP_SIZE,
         SLIPPERY,
         DIAL,
+        WINDY,
         RUNTIME,
         FIDELITY,
         PLANTED_HARM,
         LUCK,
         REPAIR_TUNING,
         REPAIR,
+        TUNED,
         DATA_CHANNEL,
         ALGORITHMS_STUDY,
         RLHF,
