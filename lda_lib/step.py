@@ -10,8 +10,9 @@ from __future__ import annotations
 import shutil
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -162,6 +163,31 @@ class Trace:
     statistics: Tensor  # (steps, 5)
     final: tuple[Params, OptState]  # after the last step
     config: PPOConfig
+
+
+def shadow_adam(trace: Trace, start: OptState | None = None) -> Trace:
+    """The trace of an SGD update with the state that Adam would have, fed the same gradients.
+
+    A negative control for scores that know Adam: here it had no hand in the update, so they should
+    predict its effects no better than plain ones.
+
+    Args:
+        trace: of an update by SGD.
+        start: the shadow state before the update, `final[1]` of an earlier shadow; zeros for None.
+
+    Raises:
+        ValueError: the trace is Adam's, which has a state of its own.
+    """
+    if trace.config.optimizer != "sgd":
+        raise ValueError(f"trace: of an update by {trace.config.optimizer}, expected sgd")
+    config = replace(trace.config, optimizer="adam")
+    state = OptState.zeros(trace.params[0], "adam") if start is None else start
+    states, lr = [], torch.tensor(config.lr)
+    for params, after in pairwise([*trace.params, trace.final[0]]):
+        states.append(state)
+        grads = {k: (p - after[k]) / lr for k, p in params.items()}
+        state = optimizer_step(params, grads, state, lr, config)[1]
+    return replace(trace, state=states, final=(trace.final[0], state), config=config)
 
 
 def minibatches(

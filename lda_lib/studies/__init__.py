@@ -4,6 +4,7 @@ from .adam_aware import ADAM_AWARE, ADAM_AWARE_TUNING
 from .algorithms import ALGORITHMS_STUDY
 from .data_channel import DATA_CHANNEL
 from .diagnosis import DIAGNOSIS
+from .dial import DIAL
 from .drop_fraction import DROP_FRACTION
 from .fidelity import FIDELITY
 from .luck import LUCK
@@ -37,6 +38,7 @@ STUDIES: dict[str, Study] = {
         RIVALS,
         STEP_SIZE,
         SLIPPERY,
+        DIAL,
         RUNTIME,
         FIDELITY,
         PLANTED_HARM,

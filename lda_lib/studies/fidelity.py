@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -18,6 +18,7 @@ from ..metrics import bootstrap
 from ..plots import COLOURS, MARKERS, use_style
 from ..ppo import PPO
 from ..rollout import Rollout
+from ..step import OptState, Trace, shadow_adam
 from ..targets import ExactReturn, Return, Target
 from .ladder import ESTIMATORS, ladder
 from .study import Study, Trial
@@ -66,23 +67,38 @@ def grid(profile: str) -> list[Trial]:
     return trials
 
 
-def before_round(trial: Trial) -> tuple[PPO, Rollout, Target]:
-    """The agent about to make the trial's update, its records, and the outcome to judge by."""
+class Before(NamedTuple):
+    """An update about to be made, and what it will be judged by."""
+
+    agent: PPO
+    rollout: Rollout
+    outcome: Target
+    shadow: OptState | None  # under SGD, the state that Adam would have
+
+
+def before_round(trial: Trial) -> Before:
+    """Learn up to the trial's round."""
     s = trial.settings
     how = {"optimizer": s["optimizer"], "lr": s["lr"]} | s.get("agent", {})
     agent = PPO(trial.task, seed=trial.seed, compile=False, **how)
-    agent.learn(s["round"] - 1, episodes=0, evaluate_every=s["round"], progress=False)
+    shadow = None
+    for _ in range(s["round"] - 1):
+        trace = agent.update(agent.collect(), trace=True)
+        assert isinstance(trace, Trace)
+        if s["optimizer"] == "sgd":
+            shadow = shadow_adam(trace, shadow).final[1]
     rollout = agent.collect()
     agent.config = replace(agent.config, clip=s["clip"])
     if agent.model is not None:
-        return agent, rollout, ExactReturn()
-    return agent, rollout, Return(reference=agent.collect())  # records the update never sees
+        return Before(agent, rollout, ExactReturn(), shadow)
+    # records the update never sees
+    return Before(agent, rollout, Return(reference=agent.collect()), shadow)
 
 
 def run(trial: Trial) -> pd.DataFrame:
     """One row per estimator, target, removal and measure: its rank correlation with the truth."""
     s = trial.settings
-    agent, rollout, outcome = before_round(trial)
+    agent, rollout, outcome, shadow = before_round(trial)
     n, rng = len(rollout), np.random.default_rng((trial.seed, s["round"]))
     index = torch.from_numpy(rng.permutation(n)[: s["records"]])
     keeps = {f: random_subsets(n, f, s["subsets"], rng) for f in s["fractions"]}
@@ -119,7 +135,7 @@ def run(trial: Trial) -> pd.DataFrame:
                     }
                 )
 
-    for one in ladder(agent, rollout, outcome):
+    for one in ladder(agent, rollout, outcome, shadow):
         compare(*one)
     for name, scores in floors(rollout, agent.config.gamma, agent.config.lam, rng).items():
         compare(name, "none", scores, 0.0)

@@ -15,7 +15,7 @@ from ..filters import agent_scores
 from ..ppo import PPO
 from ..rollout import Rollout
 from ..scores import by_episode, cross_fitted
-from ..step import Trace
+from ..step import OptState, Trace, shadow_adam
 from ..targets import Return, Target
 
 SNAPSHOT = "theta_k"  # scored once, at the policy that made the records
@@ -42,18 +42,24 @@ class Estimate(NamedTuple):
     seconds: float  # of the processor; the update that a trace needs is not counted
 
 
-def ladder(agent: PPO, rollout: Rollout, outcome: Target) -> Iterator[Estimate]:
+def ladder(
+    agent: PPO, rollout: Rollout, outcome: Target, shadow: OptState | None = None
+) -> Iterator[Estimate]:
     """Score a rollout by every estimator, each on the buffer's own target and on the outcome.
 
     Args:
         agent: before the update; it stays as it is.
         rollout: n records.
         outcome: the target by which the update will be judged.
+        shadow: for an agent that learns with SGD, the state that Adam would have (`shadow_adam`):
+            with it the Adam-aware estimators score it too, as a control.
     """
-    adam = agent.config.optimizer == "adam"
     twin = copy.deepcopy(agent)
-    trace = twin.update(rollout, trace=True)
+    trace = adam_trace = twin.update(rollout, trace=True)
     assert isinstance(trace, Trace)
+    adam_state: OptState | None = agent.opt_state
+    if agent.config.optimizer == "sgd":
+        adam_state, adam_trace = shadow, shadow_adam(trace, shadow)
     agent_scores(agent, rollout, outcome)  # the first call of a session pays for what it imports
     targets: dict[str, Target] = {"buffer": Return(), "outcome": outcome}
     for name, target in targets.items():
@@ -67,9 +73,9 @@ def ladder(agent: PPO, rollout: Rollout, outcome: Target) -> Iterator[Estimate]:
             ways[f"{SNAPSHOT}, cross-fitted"] = partial(
                 cross_fitted, agent.policy, rollout, normalize="rollout"
             )
-        if adam:
-            ways[f"{SNAPSHOT}, Adam-aware"] = partial(once, opt_state=agent.opt_state)
-            ways["TracIn, Adam-aware"] = partial(whole, estimator="tracin_adam")
+        if adam_state is not None:
+            ways[f"{SNAPSHOT}, Adam-aware"] = partial(once, opt_state=adam_state)
+            ways["TracIn, Adam-aware"] = partial(whole, trace=adam_trace, estimator="tracin_adam")
         exact = partial(whole, estimator="unrolled")
         ways |= {"TracIn": whole, "unrolled": exact}
         ways["unrolled, soft clip"] = partial(exact, clip_width=CLIP_WIDTH)

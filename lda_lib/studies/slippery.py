@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,7 +13,9 @@ from torch import Tensor
 
 from ..exact import exact_advantage
 from ..ppo import PPO, Keep
+from ..repair import Repair
 from ..rollout import Rollout
+from ..tasks import Task
 from .learning import arm_settings, iif, make_filter, paired_table, panels, random_like
 from .study import Study, Trial
 
@@ -64,24 +67,29 @@ class Watched:
         return kept
 
 
-def run(trial: Trial) -> pd.DataFrame:
-    """The history of one run, with the bias of what each round kept."""
+def run(trial: Trial, task: Task | None = None) -> pd.DataFrame:
+    """The history of one run, with the bias of what each round kept; `task`: the trial's own."""
     s: dict[str, Any] = trial.settings
     keep = Watched(make_filter(s["keep"]))
-    agent = PPO(trial.task, seed=trial.seed, keep=keep, **s["ppo"])
+    repair = Repair(**s["repair"]) if "repair" in s else None
+    agent = PPO(task or trial.task, seed=trial.seed, keep=keep, repair=repair, **s["ppo"])
     history = agent.learn(
         s["rounds"], episodes=s["episodes"], evaluate_every=s["evaluate_every"], progress=False
     )
     return history.drop(columns="steps").assign(bias=keep.bias)
 
 
-def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """The paired table, with entropy after a fifth of the rounds and the mean bias up to there."""
-    found = paired_table(rows, tuple(ARMS), tasks=SEEDS)
+def table(
+    rows: pd.DataFrame, arms: Sequence[str] = tuple(ARMS), tasks: Iterable[str] = SEEDS
+) -> pd.DataFrame:
+    """The paired table, with entropy after a fifth of the rounds, mean bias and KL up to there."""
+    found = paired_table(rows, arms, tasks=tasks)
     last = rows.groupby("task")["round"].transform("max")
     early = rows[rows["round"] <= (last // 5).clip(lower=1)]
     by_arm = early.sort_values("round").groupby(["task", "arm", "seed"])
-    summary = pd.DataFrame({"entropy": by_arm.entropy.last(), "bias": by_arm.bias.mean()})
+    summary = pd.DataFrame(
+        {"entropy": by_arm.entropy.last(), "bias": by_arm.bias.mean(), "kl": by_arm.kl.mean()}
+    )
     return found.merge(summary.groupby(["task", "arm"]).mean().reset_index(), on=["task", "arm"])
 
 

@@ -14,8 +14,10 @@ from matplotlib import pyplot as plt
 
 from lda_lib import IIF, PPO, RandomDrop, RandomNegative
 from lda_lib.cli import main
+from lda_lib.exact import finite_model
 from lda_lib.results import DATA
 from lda_lib.studies import STUDIES, Trial, learning
+from lda_lib.studies.dial import icy
 from lda_lib.studies.learning import (
     arm_settings,
     iif,
@@ -28,6 +30,7 @@ from lda_lib.studies.run import run_trial
 from lda_lib.studies.slippery import Watched
 from lda_lib.studies.step_size import moved, update_to
 from lda_lib.studies.store import Store
+from lda_lib.tasks import make_task
 
 RUN = [name for name in STUDIES if (DATA / "results" / f"{name}.csv").exists()]
 # times differ from run to run
@@ -179,3 +182,20 @@ def test_the_papers_numbers_stand_beside_ours():
     assert lake.seeds.eq(20).all() and lake.ours.notna().all()
     printed = CliRunner().invoke(main, ["study", "paper"])
     assert printed.exit_code == 0 and "BipedalWalker" in printed.output
+
+
+def test_the_dial_ends_at_the_lakes_of_the_course():
+    def model(task):
+        found = finite_model(make_task(task))
+        assert found is not None
+        return found
+
+    for slip, lake in ((0.0, "FrozenLake"), (2 / 3, "FrozenLakeSlippery")):
+        mine, theirs = model(icy(slip)), model(lake)
+        assert torch.allclose(mine.P, theirs.P) and torch.allclose(mine.R, theirs.R)
+    start, right = 0, 2
+    assert model(icy(0.5)).P[start, right].tolist()[:2] == [0.25, 0.5]  # up again, and onwards
+    trials = STUDIES["dial"].trials()
+    assert len({t.key for t in trials}) == len(trials) == 10 * (5 * 4 + 3 * 3)
+    quarter = next(t for t in trials if t.task == "slip 0.67, step x0.25")
+    assert quarter.settings["rounds"] == 384 and quarter.settings["ppo"]["lr"] == 5e-3 / 4

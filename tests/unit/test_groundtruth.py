@@ -18,8 +18,8 @@ from lda_lib.groundtruth import (
     random_subsets,
     retrain,
 )
-from lda_lib.loss import Records, policy_loss
-from lda_lib.step import OptState, make_step
+from lda_lib.loss import Records, minibatch_loss, policy_loss
+from lda_lib.step import OptState, make_step, shadow_adam
 from lda_lib.unrolled import unrolled
 
 from .synthetic import relative_gap
@@ -127,6 +127,31 @@ def test_adam_aware_scores_scale_the_target_gradient():
     trace = agent.update(rollout, trace=True)
     per_step = influence(agent.policy, rollout, trace=trace, estimator="tracin_adam")
     assert relative_gap(per_step, influence(agent.policy, rollout, trace=trace)) > 0.1
+
+
+def test_a_shadow_adam_sees_the_gradients_of_sgd():
+    agent, rollout = about_to_update(double=True, lr=0.05)
+    trace = agent.update(rollout, torch.ones(96, dtype=torch.float64), trace=True)
+    records = Records.of(rollout, trace.weight)
+    leaves = {k: x.clone().requires_grad_() for k, x in trace.params[0].items()}
+    real = torch.optim.Adam(leaves.values(), lr=1e-3)
+    for params, index in zip(trace.params, trace.index):
+        here = {k: x.detach().requires_grad_() for k, x in params.items()}
+        loss, _ = minibatch_loss(agent.policy, here, records.take(index), None, agent.config)
+        for x, g in zip(leaves.values(), torch.autograd.grad(loss, list(here.values()))):
+            x.grad = g
+        real.step()
+    half = len(trace.params) // 2
+    earlier = replace(trace, params=trace.params[:half], final=(trace.params[half], trace.final[1]))
+    later = replace(trace, params=trace.params[half:])
+    shadow = shadow_adam(later, shadow_adam(earlier).final[1])
+    assert shadow.config.optimizer == "adam" and float(shadow.final[1].t) == len(trace.params)
+    assert len(shadow.state) == len(later.params)
+    for k, x in leaves.items():
+        assert relative_gap(shadow.final[1].m[k], real.state[x]["exp_avg"]) < 1e-9
+        assert relative_gap(shadow.final[1].v[k], real.state[x]["exp_avg_sq"]) < 1e-9
+    with pytest.raises(ValueError, match="expected sgd"):
+        shadow_adam(shadow)
 
 
 def test_a_soft_clip_becomes_the_clip():
