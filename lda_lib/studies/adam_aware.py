@@ -7,24 +7,73 @@ all arms at the usual rate and at the larger one that is best for some, and each
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import pandas as pd
+import torch
 from matplotlib.figure import Figure
+from torch import Tensor
 
+from ..filters import IIF
+from ..loss import Params
+from ..ppo import PPO
+from ..rollout import Rollout
 from . import learning
-from .learning import Filter, arm_settings, iif, intervals, paired_table, random_like
+from .learning import FILTERS, Filter, arm_settings, iif, intervals, paired_table, random_like
 from .study import Study, Trial
+
+
+@dataclass
+class ShuffledAdam:
+    """IIF with Adam's scores, its second moments shuffled among the policy's parameters.
+
+    The control for "any other change of the ranking would do": D has its values, in wrong places.
+
+    Attributes:
+        drop: as in `IIF`.
+        scores: of the last rollout, (n,).
+    """
+
+    drop: float
+    scores: Tensor | None = None
+
+    def __call__(self, agent: PPO, rollout: Rollout) -> Tensor:
+        """Score and choose, (n,) bool."""
+        settings: dict[str, Any] = {}
+        if float(agent.opt_state.t) > 0:
+            moved = shuffled(agent.opt_state.v, agent.rng("shuffled moments"))
+            settings["opt_state"] = agent.opt_state._replace(v=moved)
+        inner = IIF(self.drop, settings=settings)
+        keep = inner(agent, rollout)
+        self.scores = inner.scores
+        return keep
+
+
+def shuffled(moments: Params, rng: np.random.Generator) -> Params:
+    """The same numbers in other places; the value network's, which no score reads, stay."""
+    names = [k for k in moments if not k.startswith("v.")]
+    every = torch.cat([moments[k].flatten() for k in names])
+    every = every[torch.from_numpy(rng.permutation(len(every)))]
+    parts = every.split([moments[k].numel() for k in names])
+    return moments | {k: x.view_as(moments[k]) for k, x in zip(names, parts, strict=True)}
+
+
+FILTERS["ShuffledAdam"] = ShuffledAdam  # so that settings can name it
 
 TASK, ROUNDS = "FrozenLake", 12
 USUAL = 3e-4
 RATES = (USUAL, 1e-3, 3e-3)
 TUNING_SEEDS, SEEDS = range(100, 110), range(20)
 AWARE = "IIF, Adam-aware"
+SHUFFLED = "IIF, shuffled D"  # added after the other arms had been seen, to test an explanation
 ARMS: dict[str, Filter | None] = {
     "PPO": None,
     "IIF": iif(0.5),
     AWARE: iif(0.5, settings={"adam_aware": True}),
     "random drop": random_like(iif(0.5)),
+    SHUFFLED: ["ShuffledAdam", {"drop": 0.5}],
 }
 
 
@@ -92,7 +141,8 @@ ADAM_AWARE_TUNING = Study(
 )
 
 # Chosen by the mean area under the curve over the tuning seeds, before any other seed was run.
-BEST = {"PPO": 1e-3, "IIF": USUAL, AWARE: 1e-3, "random drop": USUAL}  # random drop: as IIF
+BEST = {"PPO": 1e-3, "IIF": USUAL, AWARE: 1e-3}
+BEST |= {"random drop": BEST["IIF"], SHUFFLED: BEST[AWARE]}  # controls: at the rate of their filter
 SETTINGS = {
     "usual rate": dict.fromkeys(ARMS, USUAL),
     "1e-3": dict.fromkeys(ARMS, 1e-3),
