@@ -166,8 +166,9 @@ def paired_table(
 
 
 def panels(rows: pd.DataFrame, arms: Sequence[str], tasks: Iterable[str] = ()) -> Figure:
-    """Learning curves, a panel per task."""
+    """Learning curves, a panel per task and one legend below."""
     use_style()
+    shared: dict[str, Any] = {}
     present = ordered(rows, "task", tasks)
     columns = min(3, len(present))
     lines = -(-len(present) // columns)
@@ -175,10 +176,17 @@ def panels(rows: pd.DataFrame, arms: Sequence[str], tasks: Iterable[str] = ()) -
     for ax, task in zip(axes.flat, present, strict=False):
         mine = rows[(rows.task == task) & rows.return_mean.notna()]
         learning_curves(mine, arms=ordered(mine, "arm", arms), ax=ax)
-        ax.set_title(task)
+        handles, names = ax.get_legend_handles_labels()
+        ax.get_legend().remove()
+        seeds = mine.seed.nunique()
+        ax.set_title(f"{task}, {seeds} seed{'s' * (seeds > 1)}")
+        shared |= dict(zip((n.split(" (")[0] for n in names), handles, strict=True))
     for ax in list(axes.flat)[len(present) :]:
         ax.set_visible(False)
     fig.tight_layout()
+    fig.legend(
+        shared.values(), shared, ncols=4, loc="upper center", bbox_to_anchor=(0.5, 0), frameon=False
+    )
     return fig
 
 
