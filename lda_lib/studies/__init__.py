@@ -21,6 +21,7 @@ from .six_environments import SIX_ENVIRONMENTS
 from .slippery import SLIPPERY
 from .step_size import STEP_SIZE
 from .study import Study, Trial
+from .tuned import TUNED
 from .variants import ADAM, AS_WRITTEN, CONFOUNDS
 
 STUDIES: dict[str, Study] = {
@@ -45,6 +46,7 @@ STUDIES: dict[str, Study] = {
         LUCK,
         REPAIR_TUNING,
         REPAIR,
+        TUNED,
         DATA_CHANNEL,
         ALGORITHMS_STUDY,
         RLHF,

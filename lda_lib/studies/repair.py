@@ -23,7 +23,8 @@ TUNING = {  # rounds on which settings are chosen, long enough to tell learners 
 TUNING_SEEDS = range(100, 105)  # no seed below 100 was looked at while the method was made
 
 
-def _repair(strength: float = 30.0, rounds: int = 4) -> dict[str, Any]:
+def repair_settings(strength: float = 30.0, rounds: int = 4) -> dict[str, Any]:
+    """The entry of settings by which `learning.run` repairs."""
     return {"repair": {"strength": strength, "rounds": rounds}}
 
 
@@ -43,17 +44,15 @@ def tuning_grid(profile: str) -> list[Trial]:
             "PPO": (None, {}, {}),
             "IIF": (iif(TASKS[task].drop), {}, {}),
         }
-        arms |= {f"repair {s:g}": (None, _repair(s), {}) for s in STRENGTHS}
-        arms |= {f"repair {s:g}, this round": (None, _repair(s, 1), {}) for s in STRENGTHS}
+        arms |= {f"repair {s:g}": (None, repair_settings(s), {}) for s in STRENGTHS}
+        arms |= {f"repair {s:g}, this round": (None, repair_settings(s, 1), {}) for s in STRENGTHS}
         exploring = {"ent_coef": 0.01}
         arms["PPO, entropy bonus"] = None, {}, exploring
-        arms["repair 100, entropy bonus"] = None, _repair(100.0), exploring
+        arms["repair 100, entropy bonus"] = None, repair_settings(100.0), exploring
         for k in FACTORS:
             faster = {"lr": k * lr}
             arms[f"PPO x{k}"] = None, {}, faster
-            arms[f"repair 100, this round x{k}"] = None, _repair(100.0, 1), faster
-            if task != "MiniGrid":
-                arms[f"repair 30 x{k}"] = None, _repair(), faster
+            arms[f"repair 30 x{k}"] = None, repair_settings(), faster
         trials += [
             Trial(task, arm, s, arm_settings(task, profile, keep, rounds, **ppo) | more)
             for s in (TUNING_SEEDS if profile == "full" else TUNING_SEEDS[:1])
@@ -84,7 +83,7 @@ REPAIR_TUNING = Study(
 
 # Of the strengths tuned, the one with the best mean area on Acrobot, second to 10 on ice by less
 # than a seed's spread, and equal on FrozenLake.
-CHOSEN = _repair(100.0)
+CHOSEN = repair_settings(100.0)
 
 SEEDS = {  # from 0; the last two tasks were never looked at while the method was made
     "FrozenLake": 20,

@@ -16,7 +16,7 @@ from lda_lib import IIF, PPO, RandomDrop, RandomNegative
 from lda_lib.cli import main
 from lda_lib.exact import finite_model
 from lda_lib.results import DATA
-from lda_lib.studies import STUDIES, Trial, learning
+from lda_lib.studies import STUDIES, Trial, learning, tuned
 from lda_lib.studies.dial import icy
 from lda_lib.studies.learning import (
     arm_settings,
@@ -199,3 +199,17 @@ def test_the_dial_ends_at_the_lakes_of_the_course():
     assert len({t.key for t in trials}) == len(trials) == 10 * (5 * 4 + 3 * 3)
     quarter = next(t for t in trials if t.task == "slip 0.67, step x0.25")
     assert quarter.settings["rounds"] == 384 and quarter.settings["ppo"]["lr"] == 5e-3 / 4
+
+
+def test_tuned_rates_are_those_the_tuning_prefers():
+    store = Store("repair_tuning")
+    rows = store.rows(store.finished()[0])
+    for task, factors in tuned.CHOSEN.items():
+        for method, chosen in zip(tuned.METHODS, factors):
+            assert tuned.best_factor(rows, task, method) == chosen, (task, method)
+    made = pd.DataFrame(
+        {"task": "T", "arm": arm, "seed": 0, "round": k, "return_mean": x}
+        for arm, curve in {"PPO": (0.2, 0.2), "PPO x4": (0.1, 0.6), "PPO x8": (0.0, 0.5)}.items()
+        for k, x in enumerate(curve, 1)
+    )
+    assert tuned.best_factor(made, "T", "PPO") == 4
