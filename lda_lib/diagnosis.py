@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import gymnasium as gym
 import numpy as np
 import pandas as pd
 import torch
@@ -26,6 +27,11 @@ from .policy import ActorCritic, draw_noise, make_actor
 from .rollout import Rollout
 
 Pattern = Callable[[Rollout], Tensor]  # a whole rollout to bool (n,)
+
+
+def seed_anew(env: gym.Env, rng: np.random.Generator) -> None:
+    """Let gymnasium's own random numbers be `rng` from here on."""
+    env.unwrapped.np_random = rng
 
 
 class Estimate(NamedTuple):
@@ -44,6 +50,7 @@ def replayed_advantage(
     gamma: float = 0.99,
     horizon: int = 500,
     seed: int = 0,
+    redraw: Callable[[gym.Env, np.random.Generator], None] = seed_anew,
 ) -> Estimate:
     """A_true of chosen records, by living on from their replayed states.
 
@@ -63,6 +70,8 @@ def replayed_advantage(
             follows 500 steps would count. gymnasium's time limit is lifted, as GAE looks past it;
             a limit of the environment's own ends a continuation.
         seed: of the continuations.
+        redraw: draws anew, in the replayed environment, what chance decides from here on; where an
+            environment has drawn part of the future at its reset, more than its generator.
 
     Raises:
         ValueError: k below 2, or a horizon below 1.
@@ -76,7 +85,7 @@ def replayed_advantage(
     def live(i: int, stream: tuple[int, ...], noise: np.ndarray, action: np.ndarray) -> float:
         """Discounted return from record i on, after `action`."""
         env = rollout.restore(i, max_episode_steps=-1)
-        env.unwrapped.np_random = np.random.default_rng((*stream, 0))
+        redraw(env, np.random.default_rng((*stream, 0)))
         total = 0.0
         for t in range(horizon):
             obs, reward, terminated, truncated, _ = env.step(task.decode(action))

@@ -22,7 +22,7 @@ from .files import write_whole
 DATA = Path(__file__).resolve().parent.parent / "data"
 # The modules that do not decide what a run computes: a change in them leaves results valid.
 ASIDE = set("__init__ __main__ _version checkpoint cli files metrics plots progress".split())
-ASIDE |= {"explorer", "results", "scores", "widgets"}
+ASIDE |= {"cost", "explorer", "results", "scores", "widgets"}
 _ASIDE_IN_FOLDERS = {"__init__", "bench", "checkpoint", "cli"}
 PACKAGES = ("torch", "gymnasium", "numpy", "pandas")
 

@@ -23,6 +23,7 @@ from .step_size import STEP_SIZE
 from .study import Study, Trial
 from .tuned import TUNED
 from .variants import ADAM, AS_WRITTEN, CONFOUNDS
+from .windy import WINDY
 
 STUDIES: dict[str, Study] = {
     study.name: study
@@ -40,6 +41,7 @@ STUDIES: dict[str, Study] = {
         STEP_SIZE,
         SLIPPERY,
         DIAL,
+        WINDY,
         RUNTIME,
         FIDELITY,
         PLANTED_HARM,

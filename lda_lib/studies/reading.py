@@ -57,7 +57,9 @@ def told(name: str, profile: str = "full") -> str:
     whole = table.index[table.finished == table.trials].tolist()
     part = table.index[(table.finished > 0) & (table.finished < table.trials)].tolist()
     none = table.index[table.finished == 0].tolist()
-    said = [f"{task} ({table.seeds[task]} seeds, {table.arms[task]} arms)" for task in whole]
+    size = {t: f"{n} seed{'s' * (n != 1)}" for t, n in table.seeds.items()}
+    arms = {t: f", {n} arms" if n > 1 else "" for t, n in table.arms.items()}
+    said = [f"{task} ({size[task]}{arms[task]})" for task in whole]
     said += [f"{task} ({table.finished[task]} of {table.trials[task]} runs)" for task in part]
     text = f"Study {name}: {', '.join(said) or 'nothing finished yet'}."
     return text + (f" Declared and not run yet: {', '.join(none)}." if none else "")

@@ -16,10 +16,12 @@ from lda_lib.diagnosis import (
     rank_correlation,
     rate,
     replayed_advantage,
+    seed_anew,
     sign_flips,
 )
 from lda_lib.filters import drop_lowest, lowest
 from lda_lib.patterns import LAKE, LANDER, ROOM, ends_soon, patterns_of
+from lda_lib.studies.windy import new_wind
 
 from .worlds import Unrepeatable
 
@@ -221,3 +223,24 @@ def test_patterns_against_their_base_rates():
     assert table.base["into a hole"] == pytest.approx(float(hole.float().mean()))
     with pytest.raises(ValueError, match="task: 'Acrobot' has no patterns"):
         patterns_of(replace(agent.task, name="Acrobot", env_id="Acrobot-v1"))
+
+
+def test_wind_is_drawn_anew():
+    """After a replay the wind goes on as it blew; redrawn, the same actions end elsewhere."""
+    agent = PPO("LunarLanderWindy", seed=0, n_steps=256)
+    rollout = agent.collect()
+
+    def onward(redraw):
+        env = rollout.restore(40, max_episode_steps=-1)
+        redraw(env, np.random.default_rng(5))
+        for _ in range(25):
+            obs = env.step(0)[0]
+        return obs
+
+    assert not np.array_equal(onward(new_wind), onward(seed_anew))
+    assert np.array_equal(onward(new_wind), onward(new_wind))
+    found = [
+        replayed_advantage(agent.policy, rollout, [40, 41], k=2, horizon=60, redraw=way).mean
+        for way in (seed_anew, new_wind)
+    ]
+    assert not torch.equal(*found)

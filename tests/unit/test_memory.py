@@ -4,39 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.multiprocessing.reductions import StorageWeakRef
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from lda_lib import influence
+from lda_lib.cost import peak_bytes as peak
 
 from .synthetic import make_policy, make_rollout
-
-
-class PeakMemory(TorchDispatchMode):
-    """Largest number of bytes that tensors made inside the block held at one time."""
-
-    def __init__(self):
-        super().__init__()
-        self.peak, self._live = 0, {}
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        for x in tree_leaves(out):
-            if isinstance(x, torch.Tensor) and not x._is_zerotensor():  # those hold nothing
-                storage = x.untyped_storage()
-                self._live[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
-        self._live = {k: v for k, v in self._live.items() if not v[0].expired()}
-        self.peak = max(self.peak, sum(size for _, size in self._live.values()))
-        return out
-
-
-def peak(call) -> int:
-    with PeakMemory() as memory:
-        result = call()
-    del result
-    return memory.peak
-
 
 CASES = {"mlp": ((8,), (64, 64)), "cnn": ((3, 7, 7), (64, 64))}
 
