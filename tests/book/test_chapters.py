@@ -71,6 +71,21 @@ def test_numbers_in_exercises(path: Path) -> None:
     assert found == [(int(path.stem[:2]), k + 1) for k in range(len(found))]
 
 
+def test_the_card_adds_up(path: Path) -> None:
+    """The card promises at most 45 minutes, and the minutes of the core exercises as they are."""
+    text = "\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
+    card = re.search(
+        r"\*\*Time:\*\* (\d+) minutes to read, (\d+) for the (\w+) core exercises", text
+    )
+    assert card, "the card says: N minutes to read, M for the three core exercises"
+    core = [
+        int(minutes) for minutes in re.findall(r"^### Exercise .*\(core, (\d+) minutes", text, re.M)
+    ]
+    assert int(card.group(1)) <= 45
+    assert abs(sum(core) - int(card.group(2))) <= 3
+    assert card.group(3) == {2: "two", 3: "three", 4: "four"}[len(core)]
+
+
 def test_exercises_are_complete(path: Path) -> None:
     """Each exercise has a stub, a check and a folded solution, in this order."""
     for chapter, number, cells in notebooks.exercises(read(path)):
