@@ -61,7 +61,8 @@ class IIF:
     Attributes:
         drop: p as a fraction of the records with negative score, 0 to 1.
         target: what the scores are about; None is `Return()`.
-        settings: further arguments of `influence`, such as normalize="rollout".
+        settings: further arguments of `agent_scores` and `influence`, such as normalize="rollout"
+            or, for an agent that learns with Adam, adam_aware=True.
         scores: scores of the last rollout, (n,).
     """
 
@@ -81,13 +82,37 @@ class IIF:
 
 
 def agent_scores(
-    agent: PPO, rollout: Rollout, target: Target | None = None, **settings: Any
+    agent: PPO,
+    rollout: Rollout,
+    target: Target | None = None,
+    *,
+    adam_aware: bool = False,
+    **settings: Any,
 ) -> Tensor:
     """`influence` with the agent's own settings and random stream.
 
     An agent with records of another kind, such as texts, brings its own `influence(rollout, ...)`.
+
+    Args:
+        agent: before the update.
+        rollout: n records.
+        target: as in `influence`.
+        adam_aware: scale the target gradient as the agent's Adam would scale a step. Before Adam's
+            first step it has no scale yet, and the scores are those of plain SGD.
+        settings: further arguments of `influence`.
+
+    Raises:
+        ValueError: `adam_aware` for an agent that does not learn with Adam, or that scores in its
+            own way.
     """
-    if (scored_by := getattr(agent, "influence", None)) is not None:
+    scored_by = getattr(agent, "influence", None)
+    if adam_aware:
+        learns = "scores of its own" if scored_by else getattr(agent.config, "optimizer", None)
+        if learns != "adam":
+            raise ValueError(f"adam_aware: True for an agent with {learns}, expected adam")
+        if float(agent.opt_state.t) > 0:
+            settings = settings | {"opt_state": agent.opt_state}
+    if scored_by is not None:
         return scored_by(rollout, target, **settings)
     config = agent.config
     own: dict[str, Any] = {

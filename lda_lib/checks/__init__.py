@@ -14,6 +14,7 @@ from .ch10 import ex10_1, ex10_2, ex10_3, ex10_4, ex10_5, ex10_6
 from .ch11 import ex11_1, ex11_2, ex11_3, ex11_4, ex11_5
 from .ch12 import ex12_1, ex12_2, ex12_3, ex12_4, ex12_5
 from .ch13 import ex13_1, ex13_2, ex13_3, ex13_4, ex13_5
+from .ch14 import ex14_1, ex14_2, ex14_3, ex14_4, ex14_5
 from .ch15 import ex15_1, ex15_2, ex15_3, ex15_4
 from .ch16 import ex16_1, ex16_2, ex16_3, ex16_4, ex16_5
 from .ch17 import ex17_1, ex17_2, ex17_3, ex17_4
@@ -87,6 +88,11 @@ __all__ = [
     "ex13_3",
     "ex13_4",
     "ex13_5",
+    "ex14_1",
+    "ex14_2",
+    "ex14_3",
+    "ex14_4",
+    "ex14_5",
     "ex15_1",
     "ex15_2",
     "ex15_3",

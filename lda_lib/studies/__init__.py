@@ -1,5 +1,6 @@
 """The experiments of the book: each a declared grid of trials and what becomes of it."""
 
+from .adam_aware import ADAM_AWARE, ADAM_AWARE_TUNING
 from .algorithms import ALGORITHMS_STUDY
 from .data_channel import DATA_CHANNEL
 from .diagnosis import DIAGNOSIS
@@ -52,6 +53,8 @@ STUDIES: dict[str, Study] = {
         ALGORITHMS_STUDY,
         RLHF,
         PONG,
+        ADAM_AWARE_TUNING,
+        ADAM_AWARE,
     )
 }
 

@@ -16,7 +16,7 @@ from lda_lib import IIF, PPO, RandomDrop, RandomNegative
 from lda_lib.cli import main
 from lda_lib.exact import finite_model
 from lda_lib.results import DATA
-from lda_lib.studies import STUDIES, Trial, learning, tuned
+from lda_lib.studies import STUDIES, Trial, adam_aware, learning, tuned
 from lda_lib.studies.dial import icy
 from lda_lib.studies.learning import (
     arm_settings,
@@ -104,6 +104,40 @@ def test_filters_are_built_from_settings():
     assert isinstance(control, RandomDrop) and isinstance(control.like, IIF)
     assert control.like.drop == 0.25 and control.like.settings == {"normalize": "rollout"}
     assert isinstance(make_filter(["RandomNegative", {"like": iif(0.5)}]), RandomNegative)
+
+
+def test_rates_of_adam_are_those_that_the_tuning_seeds_chose():
+    found = STUDIES["adam_aware_tuning"].table(Store("adam_aware_tuning").rows(_tuning_keys()))
+    best = found.loc[found.groupby("arm").area.idxmax()].set_index("arm").lr.to_dict()
+    assert best == {arm: adam_aware.BEST[arm] for arm in best} and len(best) == 3
+    assert not set(adam_aware.TUNING_SEEDS) & set(adam_aware.SEEDS)
+
+
+def _tuning_keys():
+    return {t.key for t in STUDIES["adam_aware_tuning"].trials()}
+
+
+def test_shuffled_moments_are_the_same_numbers_in_other_places():
+    agent = PPO("FrozenLake", seed=0, n_steps=256, optimizer="adam", lr=1e-3, compile=False)
+    control = make_filter(["ShuffledAdam", {"drop": 0.5}])
+    plain, aware = IIF(0.5), IIF(0.5, settings={"adam_aware": True})
+    rollout = agent.collect()
+    assert torch.equal(control(agent, rollout), plain(agent, rollout))  # no moments yet
+    agent.update(rollout)
+    rollout = agent.collect()
+    keep = control(agent, rollout)
+    assert torch.equal(control(agent, rollout), keep) and 0 < int((~keep).sum()) < 256
+    for other in (plain, aware):
+        other(agent, rollout)
+        assert not torch.equal(control.scores, other.scores)
+    moved = adam_aware.shuffled(agent.opt_state.v, np.random.default_rng(0))
+    for part in ("pi", "v."):
+        old, new = (
+            torch.cat([x.flatten() for k, x in v.items() if k.startswith(part)])
+            for v in (agent.opt_state.v, moved)
+        )
+        assert torch.equal(old.sort().values, new.sort().values)
+        assert torch.equal(old, new) == (part == "v.")
 
 
 def test_a_run_that_diverges_is_a_result():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from lda_lib import (
     TrajectoryValue,
 )
 from lda_lib.estimates import monte_carlo_advantage, td_error
-from lda_lib.filters import drop_lowest
+from lda_lib.filters import agent_scores, drop_lowest
 
 from .worlds import Corridor
 
@@ -71,6 +72,29 @@ def test_iif_ranks_by_the_loss_it_trains_with(scene):
     a(agent, rollout)
     b(twin, rollout)
     assert not torch.equal(a.scores, b.scores)
+
+
+def test_iif_scores_as_the_agents_adam_steps():
+    """Plain before Adam's first step; afterwards with the state that the update will find."""
+    agent = PPO("FrozenLake", seed=0, n_steps=256, optimizer="adam", lr=1e-3, compile=False)
+    aware, plain = IIF(0.5, settings={"adam_aware": True}), IIF(0.5)
+    for k in range(2):
+        rollout = agent.collect()
+        aware(agent, rollout), plain(agent, rollout)
+        assert torch.equal(aware.scores, plain.scores) == (k == 0)
+        agent.update(rollout)
+    by_hand = IIF(0.5, settings={"opt_state": agent.opt_state})
+    rollout = agent.collect()
+    assert torch.equal(aware(agent, rollout), by_hand(agent, rollout))
+    assert torch.equal(aware.scores, by_hand.scores)
+
+
+def test_adam_aware_scores_need_an_agent_with_adam(scene):
+    agent, rollout = scene
+    with pytest.raises(ValueError, match="adam_aware: True for an agent with sgd"):
+        IIF(0.5, settings={"adam_aware": True})(agent, rollout)
+    with pytest.raises(ValueError, match="scores of its own"):
+        agent_scores(SimpleNamespace(influence=len, config=None), rollout, adam_aware=True)
 
 
 def test_ties_are_broken_by_the_agents_generator():
