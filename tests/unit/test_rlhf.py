@@ -15,10 +15,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from lda_lib import IIF, LowestAdvantage, RandomDrop
+from lda_lib.cost import peak_bytes
 from lda_lib.rollout import gae
 from lda_lib.step import check_keep
-
-from .test_memory import PeakMemory
 
 pytest.importorskip("transformers")
 pytest.importorskip("peft")
@@ -206,9 +205,7 @@ def test_memory_does_not_grow_with_the_number_of_sequences(tokenizer):
     rollout = agent.collect()
 
     def peak(n):
-        with PeakMemory() as memory:
-            agent.influence(rollout[:n])
-        return memory.peak
+        return peak_bytes(lambda: agent.influence(rollout[:n]))
 
     few, many = peak(8), peak(64)
     assert many < 1.1 * few
