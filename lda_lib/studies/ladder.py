@@ -59,7 +59,8 @@ def ladder(
     assert isinstance(trace, Trace)
     adam_state: OptState | None = agent.opt_state
     if agent.config.optimizer == "sgd":
-        adam_state, adam_trace = shadow, shadow_adam(trace, shadow)
+        adam_state = shadow
+        adam_trace = trace if shadow is None else shadow_adam(trace, shadow)
     agent_scores(agent, rollout, outcome)  # the first call of a session pays for what it imports
     targets: dict[str, Target] = {"buffer": Return(), "outcome": outcome}
     for name, target in targets.items():

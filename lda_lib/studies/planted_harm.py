@@ -91,7 +91,7 @@ def naive(clean: Rollout, false: Rollout, gamma: float, lam: float, rng) -> dict
 def run(trial: Trial) -> pd.DataFrame:
     """One row per share and rule: AUROC over all records, and over the half with larger |A|."""
     s = trial.settings
-    agent, rollout, outcome, shadow = before_round(trial)
+    agent, rollout, outcome, _ = before_round(trial)
     config = agent.config
     rows = []
     for share in s["shares"]:
@@ -115,7 +115,7 @@ def run(trial: Trial) -> pd.DataFrame:
 
         for rule, suspicion in naive(rollout, false, config.gamma, config.lam, rng).items():
             judged(rule, "none", suspicion)
-        for one in ladder(agent, false, outcome, shadow):
+        for one in ladder(agent, false, outcome):
             judged(one.estimator, one.target, -one.scores)
     return pd.DataFrame(rows)
 

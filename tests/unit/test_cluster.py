@@ -39,9 +39,12 @@ def make_training(folder: Path) -> Study:
     """Six short trainings that say where they ran."""
 
     def run(trial: Trial) -> pd.DataFrame:
+        import ray
+
         from lda_lib import PPO
 
-        (folder / f"{trial.key}-{time.time_ns()}").touch()
+        node = ray.get_runtime_context().get_node_id() if ray.is_initialized() else "here"
+        (folder / f"{trial.key}-{node}-{time.time_ns()}").touch()
         agent = PPO(trial.task, seed=trial.seed, n_steps=256, compile=False)
         history = agent.learn(2, progress=False)
         time.sleep(1.5)  # long enough to be interrupted
@@ -64,7 +67,11 @@ def test_a_lost_node_costs_nothing_and_changes_nothing(tmp_path, cluster):
         def write(self, finished):
             super().write(finished)
             if len(list(self.folder.glob("*.json"))) == 1:  # after the first result
-                cluster.remove_node(doomed, allow_graceful=False)
+                before, deadline = set(begun.iterdir()), time.monotonic() + 60
+                while not any(doomed.node_id in p.name for p in set(begun.iterdir()) - before):
+                    assert time.monotonic() < deadline, "the doomed node began nothing more"
+                    time.sleep(0.05)
+                cluster.remove_node(doomed, allow_graceful=False)  # in the middle of a trial
 
     losing = Losing("training", data=store.data, runs=store.runs)
     rows = run_study(study, backend="ray", store=losing, say=said.append)
