@@ -49,6 +49,7 @@ def learning_curves(
     y: str = "return_mean",
     ylabel: str = "expected return per episode",
     ax: Axes | None = None,
+    styles: Sequence[str] = (),
 ) -> Figure:
     """Return over rounds: every seed a thin line, the mean over seeds a thick one.
 
@@ -58,11 +59,14 @@ def learning_curves(
         y: column to draw.
         ylabel: what it is, with its unit.
         ax: where to draw; a new figure by default.
+        styles: whose place in it decides an arm's colour, where panels hold different arms; `arms`
+            by default.
     """
     if missing := [arm for arm in arms if arm not in set(runs["arm"])]:
         raise ValueError(f"arms: {missing} are not in the runs, expected {set(runs['arm'])}")
     ax = plt.subplots()[1] if ax is None else ax
-    for k, arm in enumerate(arms):
+    for arm in arms:
+        k = list(styles or arms).index(arm)
         table = runs[runs["arm"] == arm].pivot(index="round", columns="seed", values=y)
         colour = COLOURS[k % len(COLOURS)]
         ax.plot(table.index, table.to_numpy(), color=colour, linewidth=0.7, alpha=0.35)

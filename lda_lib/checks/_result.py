@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import html
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from ..ppo import PPO
+    from ..rollout import Rollout
 
 _MARKS = {"passed": ("✓", "#1f7a4d"), "failed": ("✗", "#b3361b"), "not attempted": ("○", "#6b7680")}
 
@@ -107,3 +113,20 @@ def agree(
         f"{what} is off by up to {float(off[worst]):.3g}: at position {worst} you have "
         f"{float(values.flatten()[worst]):.4g}, expected {float(expected.flatten()[worst]):.4g}."
     )
+
+
+def own_scores(fn: Callable, agent: PPO, rollout: Rollout) -> Tensor:
+    """`fn(agent, rollout)` as scores, (n,): they only look, and they tell records apart.
+
+    Raises:
+        Hint: the agent was changed, or all records have the same score.
+    """
+    before = copy.deepcopy(agent.policy.state_dict())
+    clock = (agent.round, agent.collected)
+    scores = numbers(fn(agent, rollout), (len(rollout),), "scores")
+    moved = any(not torch.equal(p, before[k]) for k, p in agent.policy.state_dict().items())
+    if moved or (agent.round, agent.collected) != clock:
+        raise Hint("a score only looks: update a deep copy of the agent, not the agent.")
+    if float(scores.max()) == float(scores.min()):
+        raise Hint("all records have the same score: it orders nothing.")
+    return scores

@@ -66,6 +66,11 @@ def make_filter(told: Filter | None) -> Keep | None:
     return FILTERS[name](**{k: make_filter(v) if k == "like" else v for k, v in arguments.items()})
 
 
+def make_repair(settings: dict[str, Any]) -> Repair | None:
+    """The repair that a trial's settings name, or None."""
+    return Repair(**settings["repair"]) if "repair" in settings else None
+
+
 def arm_settings(
     task: str, profile: str, keep: Filter | None, rounds: int | None = None, **ppo: Any
 ) -> dict[str, Any]:
@@ -92,8 +97,8 @@ def run(trial: Trial) -> pd.DataFrame:
     rounds that were left, marked `diverged`, hold its return.
     """
     s = trial.settings
-    repair = Repair(**s["repair"]) if "repair" in s else None
-    agent = PPO(trial.task, seed=trial.seed, keep=make_filter(s["keep"]), repair=repair, **s["ppo"])
+    keep, repair = make_filter(s["keep"]), make_repair(s)
+    agent = PPO(trial.task, seed=trial.seed, keep=keep, repair=repair, **s["ppo"])
     try:
         history = agent.learn(
             s["rounds"],
@@ -169,23 +174,24 @@ def panels(rows: pd.DataFrame, arms: Sequence[str], tasks: Iterable[str] = ()) -
     """Learning curves, a panel per task and one legend below."""
     use_style()
     shared: dict[str, Any] = {}
-    present = ordered(rows, "task", tasks)
+    present, every = ordered(rows, "task", tasks), ordered(rows, "arm", arms)
     columns = min(3, len(present))
     lines = -(-len(present) // columns)
     fig, axes = plt.subplots(lines, columns, figsize=(4.2 * columns, 3.4 * lines), squeeze=False)
     for ax, task in zip(axes.flat, present, strict=False):
         mine = rows[(rows.task == task) & rows.return_mean.notna()]
-        learning_curves(mine, arms=ordered(mine, "arm", arms), ax=ax)
-        handles, names = ax.get_legend_handles_labels()
+        here = ordered(mine, "arm", every)
+        learning_curves(mine, arms=here, ax=ax, styles=every)
+        shared |= dict(zip(here, ax.get_legend_handles_labels()[0], strict=True))
         ax.get_legend().remove()
         seeds = mine.seed.nunique()
         ax.set_title(f"{task}, {seeds} seed{'s' * (seeds > 1)}")
-        shared |= dict(zip((n.split(" (")[0] for n in names), handles, strict=True))
     for ax in list(axes.flat)[len(present) :]:
         ax.set_visible(False)
     fig.tight_layout()
+    shown = {arm: shared[arm] for arm in every if arm in shared}
     fig.legend(
-        shared.values(), shared, ncols=4, loc="upper center", bbox_to_anchor=(0.5, 0), frameon=False
+        shown.values(), shown, ncols=4, loc="upper center", bbox_to_anchor=(0.5, 0), frameon=False
     )
     return fig
 

@@ -13,10 +13,17 @@ from torch import Tensor
 
 from ..exact import exact_advantage
 from ..ppo import PPO, Keep
-from ..repair import Repair
 from ..rollout import Rollout
 from ..tasks import Task
-from .learning import arm_settings, iif, make_filter, paired_table, panels, random_like
+from .learning import (
+    arm_settings,
+    iif,
+    make_filter,
+    make_repair,
+    paired_table,
+    panels,
+    random_like,
+)
 from .study import Study, Trial
 
 SEEDS = {  # from 0
@@ -70,8 +77,7 @@ class Watched:
 def run(trial: Trial, task: Task | None = None) -> pd.DataFrame:
     """The history of one run, with the bias of what each round kept; `task`: the trial's own."""
     s: dict[str, Any] = trial.settings
-    keep = Watched(make_filter(s["keep"]))
-    repair = Repair(**s["repair"]) if "repair" in s else None
+    keep, repair = Watched(make_filter(s["keep"])), make_repair(s)
     agent = PPO(task or trial.task, seed=trial.seed, keep=keep, repair=repair, **s["ppo"])
     history = agent.learn(
         s["rounds"], episodes=s["episodes"], evaluate_every=s["evaluate_every"], progress=False

@@ -16,3 +16,16 @@ def hints_of(chapter: str) -> Callable[[int, Callable, str], None]:
         assert words in result.message, result.message
 
     return hint
+
+
+def moving(agent, rollout):
+    """No score: it updates the agent that it was shown."""
+    agent.update(rollout)
+    return rollout.advantage
+
+
+# usual errors of exercises that ask for scores of one's own, and the words of their hints
+OWN_SCORES = [
+    (moving, "only looks"),
+    (lambda agent, rollout: 0 * rollout.advantage, "the same score"),
+]

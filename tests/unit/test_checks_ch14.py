@@ -7,7 +7,7 @@ import torch
 
 from lda_lib import checks, influence
 
-from .answers import hints_of
+from .answers import OWN_SCORES, hints_of
 
 pytestmark = pytest.mark.slow  # left out of `make check`
 
@@ -116,15 +116,7 @@ def test_whole_steps(settings, words):
     hint(4, through(**settings), words)
 
 
-def moving(agent, rollout):
-    agent.update(rollout)
-    return rollout.advantage
-
-
-@pytest.mark.parametrize(
-    ("fn", "words"),
-    [(moving, "only looks"), (lambda agent, rollout: 0 * rollout.advantage, "the same score")],
-)
+@pytest.mark.parametrize(("fn", "words"), OWN_SCORES)
 def test_own_scores(fn, words):
     hint(5, fn, words)
 

@@ -247,3 +247,22 @@ def test_tuned_rates_are_those_the_tuning_prefers():
         for k, x in enumerate(curve, 1)
     )
     assert tuned.best_factor(made, "T", "PPO") == 4
+
+
+def test_an_arm_has_one_colour_and_its_whole_name_in_all_panels():
+    """Also where a task has other arms than the one before."""
+    arms = {"A": ["PPO", "IIF (rollout)", "random drop"], "B": ["PPO", "random drop"]}
+    rows = pd.DataFrame(
+        {"task": task, "arm": arm, "seed": 0, "round": k, "return_mean": float(k)}
+        for task, names in arms.items()
+        for arm in names
+        for k in (1, 2)
+    )
+    figure = learning.panels(rows, ("PPO",))
+    (legend,) = figure.legends
+    assert [t.get_text() for t in legend.get_texts()] == arms["A"]
+    shown = [line.get_color() for line in legend.get_lines()]
+    for ax, names in zip(figure.axes, arms.values()):
+        drawn = {line.get_color() for line in ax.get_lines()}
+        assert drawn == {shown[arms["A"].index(arm)] for arm in names}
+    plt.close(figure)
