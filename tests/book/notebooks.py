@@ -34,7 +34,10 @@ def shows_image(cell: NotebookNode) -> bool:
 
 
 def described(cell: NotebookNode) -> list[str]:
-    """Return what a figure cell's metadata lack: a caption, a name, an alternative text."""
+    """Return what a figure cell lacks: a caption, a name, an alternative text, one output.
+
+    Each output would become a figure of that name, and the strict build refuses the second.
+    """
     meta = cell.metadata.get("mystnb", {})
     figure, image = meta.get("figure", {}), meta.get("image", {})
     wanted = {
@@ -42,6 +45,8 @@ def described(cell: NotebookNode) -> list[str]:
         "mystnb.figure.name": figure.get("name"),
         "mystnb.image.alt": image.get("alt"),
     }
+    shown = [o for o in cell.outputs if o.output_type in ("display_data", "execute_result")]
+    wanted["one output"] = len(shown) == 1 or None
     return [name for name, value in wanted.items() if not str(value or "").strip()]
 
 

@@ -32,7 +32,7 @@ from lda_lib.studies.step_size import moved, update_to
 from lda_lib.studies.store import Store
 from lda_lib.tasks import make_task
 
-RUN = [name for name in STUDIES if (DATA / "results" / f"{name}.csv").exists()]
+RUN = [name for name in STUDIES if (DATA / "results" / f"{name}.csv.gz").exists()]
 # times differ from run to run
 PHASES = ("collect", "score", "update")
 ASIDE = ("seconds", "seconds_evaluate", *PHASES, *(f"seconds_{p}" for p in PHASES))
@@ -96,6 +96,10 @@ def test_the_cheapest_committed_trial_comes_out_again(name):
             assert np.allclose(old[column], new[column], rtol=1e-3, atol=1e-4, equal_nan=True)
         else:
             assert old[column].astype(str).tolist() == new[column].astype(str).tolist()
+
+
+def test_results_stay_small():
+    assert sum(p.stat().st_size for p in (DATA / "results").iterdir()) < 20e6
 
 
 def test_filters_are_built_from_settings():

@@ -26,7 +26,7 @@ def lake() -> pd.DataFrame:
 
 
 def test_a_committed_buffer_comes_out_again(lake):
-    committed = pd.read_csv(DATA / "results" / "diagnosis.csv")
+    committed = pd.read_csv(DATA / "results" / "diagnosis.csv.gz")
     mine = committed.query("task == 'FrozenLake' and seed == 310 and round == 2")
     again = lake[mine.columns.drop("trial")].convert_dtypes()
     pd.testing.assert_frame_equal(

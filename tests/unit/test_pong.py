@@ -195,7 +195,7 @@ def test_times_as_frequent_is_a_ratio_of_means():
 
 
 def test_the_committed_screens_are_small():
-    table = DATA / "results" / "pong.csv"
+    table = DATA / "results" / "pong.csv.gz"
     assert table.stat().st_size < 1_000_000
     assert pd.read_csv(table).frame.dropna().str.len().max() < 2000
     assert Positions.size == 8

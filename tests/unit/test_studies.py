@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import signal
@@ -23,7 +24,7 @@ from lda_lib.cli import main
 from lda_lib.studies import STUDIES, Study, Trial
 from lda_lib.studies.run import Failed, run_study, run_trial
 from lda_lib.studies.sb3_parity import policy_of
-from lda_lib.studies.store import Busy, Store
+from lda_lib.studies.store import Busy, Finished, Store
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the processes cannot import tests
 
@@ -65,9 +66,13 @@ def test_a_study_runs_once_and_merges(tmp_path, store):
     assert said == ["tiny: 6 trials, 0 finished before"]
     run_study(study, store=store, say=said.append)
     assert sorted(ran(tmp_path)) == sorted(t.key for t in study.trials())
-    told = json.loads(store.about.read_text())["trials"]["T_a_0_" + study.trials()[0].key[-8:]]
-    assert told["trial"]["settings"] == {"p": "full"}
-    assert {"seconds", "commit", "sources", "versions", "machine"} <= set(told["provenance"])
+    told = json.loads(store.about.read_text())
+    (origin,), trials = told["origins"], told["trials"]  # six trials, one origin
+    assert trials["T_a_0_" + study.trials()[0].key[-8:]]["trial"]["settings"] == {"p": "full"}
+    assert {"commit", "sources", "versions", "machine"} == set(origin)
+    alone = {key: one.provenance for key, one in store.finished()[0].items()}
+    store = replace(store, runs=tmp_path / "none")  # only the table
+    assert {key: one.provenance for key, one in store.finished()[0].items()} == alone
     pd.testing.assert_frame_equal(pd.read_csv(store.table), rows)
 
 
@@ -79,6 +84,19 @@ def test_a_clone_that_has_only_the_table_resumes(tmp_path, store):
     rows = run_study(study, store=clone, say=lambda text: None)
     assert len(ran(tmp_path)) == 6 and len(rows) == 12
     assert len(list(clone.folder.glob("*.json"))) == 2
+
+
+def test_a_table_is_small_and_the_same_rows_give_the_same_file(tmp_path, store):
+    rows = pd.DataFrame({"x": [1 / 3, None], "seconds_update": [1 / 3, 2.0], "n": [12345678, 1]})
+    origin = {"commit": "c", "sources": {}, "versions": {}, "machine": "m"}
+    one = Finished(Trial("T", "a", 0), origin | {"seconds": 1.5}, rows)
+    store.write(one)
+    store.merge([one.trial.key])
+    first = store.table.read_bytes()
+    store.merge([one.trial.key])
+    assert store.table.read_bytes() == first
+    text = gzip.decompress(first).decode().splitlines()
+    assert text[1:] == [f"0.3333333,0.3333,12345678,{one.trial.key}", f",2,1,{one.trial.key}"]
 
 
 @pytest.mark.slow
