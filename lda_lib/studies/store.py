@@ -136,7 +136,7 @@ class Store:
         if not keys:
             return
         rows = self.rows(keys)
-        clocks = [c for c in rows if c.startswith("seconds")]
+        clocks = rows.columns[rows.columns.str.startswith("seconds")]
         rows[clocks] = rows[clocks].round(4)
         text = rows.to_csv(index=False, lineterminator="\n", float_format="%.7g")
         packed = gzip.compress(text.encode(), mtime=0)  # the same rows give the same file
