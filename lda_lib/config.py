@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 C = TypeVar("C")
@@ -22,7 +22,10 @@ class PPOConfig:
         vf_coef: weight of the squared error of the value.
         ent_coef: weight of the entropy bonus.
         optimizer: "sgd" or "adam".
-        lr: learning rate.
+        lr: learning rate; where `desired_kl` is set, of the first round, then of the next one.
+        desired_kl: how far an update shall move the policy, in nats (mean KL over its minibatches);
+            each round's rate follows from the last one's, see `paced`. None: `lr` stays.
+        lr_max: the highest rate that pacing may reach; None: 8 times the first.
         adam_eps: Adam's epsilon.
         max_grad_norm: clip the gradient of each step to this norm; None leaves it alone.
         drop_remainder: leave out an epoch's last, smaller minibatch.
@@ -44,6 +47,8 @@ class PPOConfig:
     ent_coef: float = 0.0
     optimizer: str = "sgd"
     lr: float = 5e-3
+    desired_kl: float | None = None
+    lr_max: float | None = None
     adam_eps: float = 1e-5
     max_grad_norm: float | None = None
     drop_remainder: bool = True
@@ -59,6 +64,9 @@ class PPOConfig:
             expect(self, name, 0 <= getattr(self, name) <= 1, "a number from 0 to 1")
         for name in ("lr", "clip", "adam_eps"):
             expect(self, name, getattr(self, name) > 0, "a number above 0")
+        for name in ("desired_kl", "lr_max"):
+            value = getattr(self, name)
+            expect(self, name, value is None or value > 0, "None or a number above 0")
         norm_ok = self.max_grad_norm is None or self.max_grad_norm > 0
         expect(self, "max_grad_norm", norm_ok, "None or a number above 0")
         for name, choices in _CHOICES.items():
@@ -75,6 +83,21 @@ class PPOConfig:
         """
         return preset(cls, PRESETS, name, settings)
 
+    def paced(self, kl: float) -> PPOConfig:
+        """Settings of the next round, after an update that moved the policy by `kl` nats.
+
+        KL grows with the square of the rate, so the rate is multiplied by sqrt(desired_kl / kl),
+        but by no more than 2 and no less than 1/2, and stays below `lr_max`.
+        """
+        if self.desired_kl is None:
+            return self
+        highest = self.lr_max or PACED_AT_MOST * self.lr
+        factor = (self.desired_kl / max(kl, 1e-12)) ** 0.5
+        lr = min(self.lr * min(max(factor, 0.5), 2.0), highest)
+        return replace(self, lr=lr, lr_max=highest)
+
+
+PACED_AT_MOST = 8.0  # times the first rate
 
 _CHOICES: dict[str, tuple] = {
     "optimizer": ("sgd", "adam"),

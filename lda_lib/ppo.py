@@ -49,7 +49,7 @@ class PPO:
 
     Attributes:
         policy: the networks.
-        config: all settings.
+        config: all settings; where `desired_kl` is set, with the next round's learning rate.
         round: updates made so far.
         scores: scores of the filter's last call, or None.
     """
@@ -163,6 +163,7 @@ class PPO:
         self.opt_state = state
         self.round += 1
         self.optimizer_steps += len(statistics)
+        used, self.config = self.config, self.config.paced(float(numbers.mean(0)[KL]))
         if trace:
             all_params, states, indices, critics = (list(x) for x in zip(*before, strict=True))
             return Trace(
@@ -173,7 +174,7 @@ class PPO:
                 weight=weight,
                 statistics=numbers,
                 final=(params, state),
-                config=self.config,
+                config=used,
             )
         return pd.Series(numbers.mean(0).numpy(), index=STATISTICS)
 
@@ -214,6 +215,7 @@ class PPO:
             rollout = rollout if self.repair is None else self.repair(self, rollout)
             keep = None if self.keep is None else check_keep(self.keep(self, rollout), len(rollout))
             clock.append(time.perf_counter())
+            paced = {} if self.config.desired_kl is None else {"lr": self.config.lr}
             statistics = self.update(rollout, keep)
             assert isinstance(statistics, pd.Series)
             clock.append(time.perf_counter())
@@ -231,6 +233,7 @@ class PPO:
                     "optimizer_steps": self.optimizer_steps,
                     "kept": kept,
                     **{str(name): float(x) for name, x in statistics.items()},
+                    **paced,
                     "seconds": float(collect + score + update),
                     "seconds_collect": float(collect),
                     "seconds_score": float(score),
@@ -288,4 +291,5 @@ def stream(seed: int, purpose: str, count: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(key))
 
 
+KL = STATISTICS.index("kl")
 _UNKNOWN = Evaluation(float("nan"), float("nan"), 0)

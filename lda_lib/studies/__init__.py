@@ -8,6 +8,7 @@ from .dial import DIAL
 from .drop_fraction import DROP_FRACTION
 from .fidelity import FIDELITY
 from .luck import LUCK
+from .pace import PACE, PACE_TUNING
 from .phases import PHASES
 from .planted_harm import PLANTED_HARM
 from .pong import PONG
@@ -49,6 +50,8 @@ STUDIES: dict[str, Study] = {
         REPAIR_TUNING,
         REPAIR,
         TUNED,
+        PACE_TUNING,
+        PACE,
         DATA_CHANNEL,
         ALGORITHMS_STUDY,
         RLHF,

@@ -124,18 +124,19 @@ def grid(profile: str) -> list[Trial]:
     return trials
 
 
-def _same_names(rows: pd.DataFrame) -> pd.DataFrame:
+def same_names(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows in which the paper's filter has one name on all tasks."""
     return rows.assign(arm=rows.arm.replace("IIF 50 %", "IIF"))
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """The paired table against PPO; paired by seed."""
-    return paired_table(_same_names(rows), ("PPO", "IIF", "repair"), tasks=SEEDS)
+    return paired_table(same_names(rows), ("PPO", "IIF", "repair"), tasks=SEEDS)
 
 
 def figure(rows: pd.DataFrame) -> Figure:
     """Learning curves, a panel per task."""
-    return panels(_same_names(rows), ("PPO", "IIF", "repair"), tasks=SEEDS)
+    return panels(same_names(rows), ("PPO", "IIF", "repair"), tasks=SEEDS)
 
 
 REPAIR = Study(

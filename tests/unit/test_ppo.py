@@ -305,6 +305,7 @@ def test_an_exploding_update_is_refused_and_the_agent_keeps_its_parameters():
         ({"optimizer": "lion"}, "optimizer: 'lion', expected one of"),
         ({"critic": "none"}, "critic: 'none', expected one of"),
         ({"max_grad_norm": -1.0}, "max_grad_norm: -1.0"),
+        ({"desired_kl": 0.0}, "desired_kl: 0.0, expected None or a number above 0"),
         ({"preset": "mine"}, "preset: 'mine', expected one of"),
         ({"seed": -1}, "seed: -1, expected a whole number from 0"),
     ],
@@ -312,6 +313,29 @@ def test_an_exploding_update_is_refused_and_the_agent_keeps_its_parameters():
 def test_bad_settings_are_named(settings, message):
     with pytest.raises(ValueError, match=message):
         PPO("CartPole", **settings)
+
+
+def test_a_paced_run_steers_its_rate_towards_the_kl_it_wants():
+    plain, paced = (PPO("FrozenLake", seed=0, compile=False, desired_kl=k) for k in (None, 5e-3))
+    slow, steered = (agent.learn(6, progress=False) for agent in (plain, paced))
+    assert "lr" not in slow and plain.config.lr == 5e-3
+    first, second = steered.iloc[0], steered.iloc[1]
+    assert first.kl == slow.kl[0] and first.lr == 5e-3  # the first round is PPO's
+    assert first.kl < 5e-3 / 4 and second.lr == 2 * first.lr  # no more than twofold at once
+    assert slow.kl[1:].max() < 2e-3 < steered.kl[3:].min() and steered.kl[3:].max() < 1e-2
+    assert paced.config.lr_max == 8 * 5e-3 >= steered.lr.max()
+
+
+@pytest.mark.parametrize(
+    ("kl", "lr"), [(5e-3, 1.0), (2e-2, 0.5), (1.0, 0.5), (2e-3, 2.5**0.5), (1e-9, 2.0), (0.0, 2.0)]
+)
+def test_the_paced_rate_follows_the_square_root_within_twofold(kl, lr):
+    config = PPOConfig(desired_kl=5e-3, lr=1.0)
+    assert config.paced(kl).lr == pytest.approx(lr)
+    assert PPOConfig(lr=1.0).paced(kl) == PPOConfig(lr=1.0)
+    assert PPOConfig(desired_kl=5e-3, lr=1.0, lr_max=1.5).paced(1e-9).lr == 1.5
+    highest = config.paced(1e-9).paced(1e-9).paced(1e-9).paced(1e-9)
+    assert highest.lr == highest.lr_max == 8.0
 
 
 def test_an_unknown_setting_is_named():
