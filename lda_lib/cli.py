@@ -96,6 +96,7 @@ def rlhf() -> None:
 @click.option("--rounds", type=click.IntRange(1), help="The paper's for this task by default.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--lr", type=float, help="Learning rate; the task's by default.")
+@click.option("--desired-kl", type=float, help="Nats per update: the learning rate follows.")
 @click.option("--optimizer", type=click.Choice(["sgd", "adam"]), help="The task's by default.")
 @click.option("--preset", type=click.Choice(list(PRESETS)), default="paired", show_default=True)
 @click.option("--n-envs", type=click.IntRange(1), default=1, show_default=True)

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..metrics import bootstrap, sample_efficiency
+from ..metrics import area_under_curve, bootstrap, sample_efficiency
 from ..tasks import TASKS
 from . import learning
 from .learning import arm_settings, curves, iif, intervals, paired_table
@@ -98,20 +98,40 @@ def grid(profile: str) -> list[Trial]:
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """The paired table against PPO, with `over_iif`: the saving SE_ave less IIF's, by seed."""
+    """The paired table against PPO, and two comparisons more, paired by seed.
+
+    `over_iif`: the saving SE_ave less IIF's, in percent. `over_paced`: mean return over the rounds
+    less that of the paced PPO, so that for "IIF, paced" it is what choosing records is worth.
+    """
     rows = same_names(rows)
     found = paired_table(rows, ARMS, tasks=SEEDS)
-    more = []
-    for task, arm in zip(found.task, found.arm, strict=True):
-        x, y, z = (curves(rows, task, a) for a in ("PPO", "IIF", arm))
-        seeds = [s for s in z.columns if s in x.columns and s in y.columns]
-        gains = [
-            100 * (sample_efficiency(x[s], z[s]).se_ave - sample_efficiency(x[s], y[s]).se_ave)
-            for s in seeds
-        ]
-        estimate = bootstrap(np.asarray(gains)) if seeds else (np.nan,) * 3
-        more.append(dict(zip(("over_iif", "over_iif_low", "over_iif_high"), estimate)))
+    more = [
+        _interval("over_iif", savings(rows, task, arm) - savings(rows, task, "IIF"))
+        | _interval("over_paced", areas(rows, task, arm) - areas(rows, task, "PPO, paced"))
+        for task, arm in zip(found.task, found.arm, strict=True)
+    ]
     return found.join(pd.DataFrame(more))
+
+
+def savings(rows: pd.DataFrame, task: str, arm: str) -> pd.Series:
+    """SE_ave against PPO of the same seed, in percent, by seed."""
+    standard, own = curves(rows, task, "PPO"), curves(rows, task, arm)
+    seeds = standard.columns.intersection(own.columns)
+    found = {s: 100 * sample_efficiency(standard[s], own[s]).se_ave for s in seeds}
+    return pd.Series(found, dtype=float)
+
+
+def areas(rows: pd.DataFrame, task: str, arm: str) -> pd.Series:
+    """Mean return over the rounds, by seed."""
+    own = curves(rows, task, arm)
+    return pd.Series({s: area_under_curve(own[s]) for s in own.columns}, dtype=float)
+
+
+def _interval(name: str, differences: pd.Series) -> dict[str, float]:
+    """Mean over the seeds that both have, with its interval."""
+    both = differences.dropna().to_numpy()
+    estimate = bootstrap(both) if len(both) else (np.nan,) * 3
+    return dict(zip((name, f"{name}_low", f"{name}_high"), estimate, strict=True))
 
 
 def figure(rows: pd.DataFrame) -> Figure:

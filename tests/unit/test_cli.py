@@ -49,6 +49,14 @@ def test_a_run_is_not_overwritten_and_its_settings_are_kept(run):
     assert "--keep is 'random'" in text and "began with 'iif'" in text
 
 
+def test_a_paced_run_writes_its_rates(tmp_path):
+    out = tmp_path / "paced"
+    lda("train", "FrozenLake", "--desired-kl", 0.005, "--rounds", 2, "--out", out)
+    assert pd.read_csv(out / "history.csv")["lr"].tolist() == [0.005, 0.01]
+    text = lda("train", "FrozenLake", "--rounds", 3, "--out", out, "--resume", ok=False)
+    assert "--desired-kl is None, but the run" in text
+
+
 def test_evaluate(run):
     assert "20 episodes" in lda("evaluate", run[0], "--episodes", 20)
     assert "CartPole after 2 rounds: return" in lda("evaluate", run[0] / "agent.safetensors")

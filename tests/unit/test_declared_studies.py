@@ -16,7 +16,7 @@ from lda_lib import IIF, PPO, RandomDrop, RandomNegative
 from lda_lib.cli import main
 from lda_lib.exact import finite_model
 from lda_lib.results import DATA
-from lda_lib.studies import STUDIES, Trial, adam_aware, learning, tuned
+from lda_lib.studies import STUDIES, Trial, adam_aware, learning, pace, tuned
 from lda_lib.studies.dial import icy
 from lda_lib.studies.learning import (
     arm_settings,
@@ -26,6 +26,7 @@ from lda_lib.studies.learning import (
     random_like,
 )
 from lda_lib.studies.paper import compare, verdict
+from lda_lib.studies.reading import rows_of
 from lda_lib.studies.run import run_trial
 from lda_lib.studies.slippery import Watched
 from lda_lib.studies.step_size import moved, update_to
@@ -171,6 +172,30 @@ def test_the_paired_table_compares_seed_by_seed():
     first, second = (0 + 1 / 2 + 1 / 3 + 1 / 4) / 4, (0 + 1 / 3 - 1 / 4) / 3
     assert table.loc["IIF", "se_ave"] == pytest.approx(100 * (first + second) / 2)
     assert table.loc["IIF", ["censored", "levels"]].tolist() == [1, 7]
+
+
+def test_what_a_filter_adds_at_equal_pace_is_told_by_seed():
+    levels = {"PPO": 1.0, "IIF": 2.0, "PPO, paced": 4.0, "IIF, paced": 3.0, "repair, paced": 5.0}
+    rows = pd.DataFrame(
+        {"task": "T", "arm": arm, "seed": seed, "round": k, "return_mean": level * k + seed}
+        for arm, level in levels.items()
+        for seed in (0, 1)
+        for k in (1, 2, 3)
+    )
+    table = pace.table(rows).set_index("arm")
+    assert table.over_paced.to_dict() == pytest.approx(
+        {"PPO": -6.0, "IIF": -4.0, "PPO, paced": 0.0, "IIF, paced": -2.0, "repair, paced": 2.0}
+    )
+    assert table.over_iif["IIF"] == 0 < table.over_iif["repair, paced"]
+    assert table.over_iif["PPO"] == pytest.approx(-table.se_ave["IIF"])
+    assert (table.over_paced_low == table.over_paced_high).all()
+
+
+def test_the_pace_is_the_one_the_tuning_prefers():
+    found = STUDIES["pace_tuning"].table(rows_of("pace_tuning"))
+    mean = found.groupby("arm")["rank"].mean()
+    assert mean[f"KL {pace.CHOSEN:g}"] == mean.min()
+    assert set(found.task) == set(pace.TUNED_ON)
 
 
 def test_watching_changes_nothing_and_notes_the_bias():
