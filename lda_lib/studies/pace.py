@@ -60,7 +60,8 @@ PACE_TUNING = Study(
     tuning_figure,
 )
 
-CHOSEN = 0.005
+# The best mean rank over the three tasks, and the value that is customary elsewhere.
+CHOSEN = 0.01
 
 SEEDS = {  # from 0; the last two tasks were never looked at while this was made
     "FrozenLake": 20,
