@@ -6,7 +6,7 @@
 agrees          they overlap
 weaker          ours lies wholly below the paper's
 stronger        ours lies wholly above
-not comparable  ours has no interval yet: the study has not run, or on one seed only
+not comparable  ours has no interval worth the name: fewer than three seeds have run
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from ..results import DATA
 from . import STUDIES
 from .store import Store
 
+LEAST_SEEDS = 3  # of two, a bootstrap knows only the two
+
 
 def compare(profile: str = "full") -> pd.DataFrame:
     """One row per number of the paper: paper, spread, ours, low, high, seeds, verdict."""
@@ -25,6 +27,7 @@ def compare(profile: str = "full") -> pd.DataFrame:
     told["variant"] = told.variant.fillna("")
     ours = pd.concat([_ours(name, profile) for name in told.study.unique()], ignore_index=True)
     both = told.merge(ours, on=["study", "variant", "task", "arm", "metric"], how="left")
+    both.loc[both.seeds < LEAST_SEEDS, ["low", "high"]] = np.nan
     both["verdict"] = [verdict(*x) for x in both[["value", "spread", "low", "high"]].to_numpy()]
     return both.rename(columns={"value": "paper"})[
         "study where task variant arm metric paper spread ours low high seeds verdict".split()

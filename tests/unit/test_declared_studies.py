@@ -243,6 +243,8 @@ def test_the_papers_numbers_stand_beside_ours():
     lake = table[(table.task == "FrozenLake") & (table.study == "six_environments")]
     assert lake.set_index("metric").paper["se_ave"] == 34.0
     assert lake.seeds.eq(20).all() and lake.ours.notna().all()
+    few = table[table.seeds < 3]
+    assert few.verdict.eq("not comparable").all() and few.low.isna().all()
     printed = CliRunner().invoke(main, ["study", "paper"])
     assert printed.exit_code == 0 and "BipedalWalker" in printed.output
 
