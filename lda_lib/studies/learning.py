@@ -219,9 +219,12 @@ def intervals(
     present = ordered(table, "task", tasks)
     names = ordered(table, by)
     groups = ordered(table, split) if split else [None]
-    size = (3.6 * len(present) + 1.4, 0.36 * len(names) * max(1, 0.7 * len(groups)) + 1.2)
-    fig, axes = plt.subplots(1, len(present), figsize=size, squeeze=False, sharey=True)
-    for ax, task in zip(axes.flat, present, strict=True):
+    columns = len(present) if len(present) < 4 else 2
+    lines = -(-len(present) // columns)
+    height = 0.36 * len(names) * max(1, 0.7 * len(groups)) + 1.2
+    size = (3.6 * columns + 1.4, lines * height)
+    fig, axes = plt.subplots(lines, columns, figsize=size, squeeze=False, sharey=True)
+    for ax, task in zip(axes.flat, present, strict=False):
         for k, group in enumerate(groups):
             mine = table[table.task == task]
             mine = mine if group is None else mine[mine[split] == group]
@@ -241,6 +244,8 @@ def intervals(
         ax.axvline(0, color="0.4", linewidth=0.9)
         ax.set(title=task, xlabel=label, yticks=range(len(names)), ylim=(len(names) - 0.4, -0.6))
         ax.set_yticklabels(names)
+    for ax in list(axes.flat)[len(present) :]:
+        ax.set_visible(False)
     if split:
         axes[0, -1].legend(fontsize=9)
     fig.tight_layout()
