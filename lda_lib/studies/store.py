@@ -5,9 +5,8 @@
     data/results/NAME.json              their provenance, what trials share of it told once
 
 A trial counts as finished if it stands in either place, so that a clone, which has only the tables,
-resumes too. The tables of the other profiles lie beside their trials. Numbers in a table have seven
-significant digits, as many as the 32 bits they were computed with; clock times a tenth of a
-millisecond.
+resumes too. The tables of the other profiles lie beside their trials. Only clock times are rounded,
+to a tenth of a millisecond: where curves saturate, SE_ave counts levels that differ in the last digits.
 """
 
 from __future__ import annotations
@@ -138,7 +137,7 @@ class Store:
         rows = self.rows(keys)
         clocks = rows.columns[rows.columns.str.startswith("seconds")]
         rows[clocks] = rows[clocks].round(4)
-        text = rows.to_csv(index=False, lineterminator="\n", float_format="%.7g")
+        text = rows.to_csv(index=False, lineterminator="\n")
         packed = gzip.compress(text.encode(), mtime=0)  # the same rows give the same file
         write_whole(self.table, lambda path: path.write_bytes(packed))
         told = json.dumps({"study": self.name, **_told_once([found[k] for k in keys])}, indent=1)

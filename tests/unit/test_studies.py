@@ -96,7 +96,7 @@ def test_a_table_is_small_and_the_same_rows_give_the_same_file(tmp_path, store):
     store.merge([one.trial.key])
     assert store.table.read_bytes() == first
     text = gzip.decompress(first).decode().splitlines()
-    assert text[1:] == [f"0.3333333,0.3333,12345678,{one.trial.key}", f",2,1,{one.trial.key}"]
+    assert text[1:] == [f"{1 / 3},0.3333,12345678,{one.trial.key}", f",2.0,1,{one.trial.key}"]
 
 
 @pytest.mark.slow
