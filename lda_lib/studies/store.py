@@ -6,7 +6,8 @@
 
 A trial counts as finished if it stands in either place, so that a clone, which has only the tables,
 resumes too. The tables of the other profiles lie beside their trials. Only clock times are rounded,
-to a tenth of a millisecond: where curves saturate, SE_ave counts levels that differ in the last digits.
+to a tenth of a millisecond: where curves saturate, SE_ave counts levels that differ in the last
+digits.
 """
 
 from __future__ import annotations
