@@ -73,7 +73,7 @@ SEEDS = {  # from 0; the last two tasks were never looked at while this was made
     "FrozenLakeSlippery8x8": 5,
 }
 ARMS = ("PPO", "IIF", "repair", "PPO, paced", "IIF, paced", "repair, paced")
-GENTLE = repair_settings(30.0, 1)  # of this round's records alone; with a pace, memory only delays
+GENTLE = repair_settings(30.0, 1)  # of this round's records alone: no state between rounds
 
 
 def grid(profile: str) -> list[Trial]:
