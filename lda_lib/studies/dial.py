@@ -44,11 +44,11 @@ def icy(slip: float) -> Task:
 def grid(profile: str) -> list[Trial]:
     """A quarter of the step gets four times the rounds; the random control the paper's step."""
     filtered = iif(0.5)
-    arms: dict[str, tuple[Any, dict[str, Any]]] = {
-        "PPO": (None, {}),
-        "IIF": (filtered, {}),
+    arms: dict[str, tuple[Any, Any]] = {  # filter, repair
+        "PPO": (None, None),
+        "IIF": (filtered, None),
         "repair": (None, CHOSEN),
-        "random drop": (random_like(filtered), {}),
+        "random drop": (random_like(filtered), None),
     }
     conditions = [(slip, 1.0) for slip in SLIPS] + [(SLIPS[-1], step) for step in STEPS]
     if profile == "smoke":
@@ -62,10 +62,10 @@ def grid(profile: str) -> list[Trial]:
                 condition(slip, step),
                 arm,
                 s,
-                arm_settings("FrozenLake", profile, keep, rounds, **ppo) | more | {"slip": slip},
+                arm_settings("FrozenLake", profile, keep, rounds, repair, **ppo) | {"slip": slip},
             )
             for s in range(SEEDS if profile == "full" else 2)
-            for arm, (keep, more) in arms.items()
+            for arm, (keep, repair) in arms.items()
             if step == 1 or arm != "random drop"
         ]
     return trials

@@ -9,7 +9,16 @@ from matplotlib.figure import Figure
 
 from ..plots import COLOURS, LINES, MARKERS, use_style
 from ..tasks import TASKS
-from .learning import arm_settings, iif, ordered, paired_table, random_like, run
+from .learning import (
+    Settings,
+    arm_settings,
+    iif,
+    ordered,
+    paired_table,
+    paired_trials,
+    random_like,
+    run,
+)
 from .study import Study, Trial
 
 FRACTIONS = (0.0625, 0.125, 0.25, 0.5, 0.75, 1.0)
@@ -32,13 +41,11 @@ def arms(task: str) -> dict[str, list | None]:
 
 def grid(profile: str) -> list[Trial]:
     """All p on the four tasks of the paper's ablation."""
-    return [
-        Trial(task, arm, s, arm_settings(task, profile, keep))
-        for task, seeds in SEEDS.items()
-        if profile != "smoke" or task == "FrozenLake"
-        for s in range(seeds if profile == "full" else 2)
-        for arm, keep in arms(task).items()
-    ]
+
+    def settings(task: str) -> dict[str, Settings]:
+        return {arm: arm_settings(task, profile, keep) for arm, keep in arms(task).items()}
+
+    return paired_trials(profile, SEEDS, settings)
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:

@@ -8,7 +8,7 @@ it from the first (`Study.borrows`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -26,14 +26,13 @@ from ..tasks import TASKS
 from .study import Trial
 
 # episodes per evaluation (unused where returns are exact) and rounds between evaluations
-EVALUATION = {
-    "Acrobot": (100, 1),
-    "BipedalWalker": (20, 3),
-    "Highway": (20, 2),
-    "CartPole": (100, 1),
-}
+EVALUATION = {"BipedalWalker": (20, 3), "Highway": (20, 2), "LunarLanderWindy": (100, 4)}
+# Where evaluating costs ten times what learning does, only the paper's own comparison, which
+# `six_environments` runs, is evaluated each round; all other arms every so many.
+SPARSE = {"LunarLander": 4}
 
 Filter = list[Any]  # [name, arguments], plain JSON
+Settings = dict[str, Any]  # of a trial
 FILTERS: dict[str, Callable[..., Keep]] = {
     kind.__name__: kind
     for kind in (
@@ -66,17 +65,30 @@ def make_filter(told: Filter | None) -> Keep | None:
     return FILTERS[name](**{k: make_filter(v) if k == "like" else v for k, v in arguments.items()})
 
 
-def make_repair(settings: dict[str, Any]) -> Repair | None:
+def make_repair(settings: Settings) -> Repair | None:
     """The repair that a trial's settings name, or None."""
     return Repair(**settings["repair"]) if "repair" in settings else None
 
 
+def papers_arms(task: str) -> dict[str, Filter | None]:
+    """The paper's comparison: PPO, IIF with the paper's p, a random drop of as many records."""
+    filtered = iif(TASKS[task].drop)
+    return {"PPO": None, "IIF": filtered, "random drop": random_like(filtered)}
+
+
 def arm_settings(
-    task: str, profile: str, keep: Filter | None, rounds: int | None = None, **ppo: Any
-) -> dict[str, Any]:
+    task: str,
+    profile: str,
+    keep: Filter | None = None,
+    rounds: int | None = None,
+    repair: dict[str, Any] | None = None,
+    **ppo: Any,
+) -> Settings:
     """Settings of a trial: the task's rounds, or a tenth of them (quick), or two (smoke)."""
-    rounds = rounds or TASKS[task].rounds
     episodes, every = EVALUATION.get(task, (100, 1))
+    if rounds or repair or ppo or keep not in papers_arms(task).values():
+        every = SPARSE.get(task, every)
+    rounds = rounds or TASKS[task].rounds
     if profile == "quick":
         rounds = max(3, rounds // 10)
     if profile == "smoke":
@@ -87,7 +99,33 @@ def arm_settings(
         "rounds": rounds,
         "episodes": episodes,
         "evaluate_every": every,
-    }
+    } | ({"repair": repair} if repair else {})
+
+
+def paired_trials(
+    profile: str,
+    seeds: Mapping[str, int | range],
+    arms: Callable[[str], Mapping[str, Settings]],
+    smoke: Collection[str] = (),
+) -> list[Trial]:
+    """Every arm of a task on each of its seeds.
+
+    Args:
+        profile: in "quick" a task has its first two seeds; in "smoke" only few tasks are left.
+        seeds: of each task; a number counts them from 0.
+        arms: task -> arm -> settings.
+        smoke: the few, if they are not the first alone.
+    """
+    few = smoke or list(seeds)[:1]
+    trials = []
+    for task, declared in seeds.items():
+        if profile == "smoke" and task not in few:
+            continue
+        every = range(declared) if isinstance(declared, int) else declared
+        settings = arms(task)
+        for seed in every if profile == "full" else every[:2]:
+            trials += [Trial(task, arm, seed, x) for arm, x in settings.items()]
+    return trials
 
 
 def run(trial: Trial) -> pd.DataFrame:
@@ -122,8 +160,11 @@ def ordered(rows: pd.DataFrame, column: str, order: Iterable[str] = ()) -> list[
 
 
 def curves(rows: pd.DataFrame, task: str, arm: str) -> pd.DataFrame:
-    """Evaluated returns, one row per evaluated round, one column per seed."""
-    chosen = rows[(rows.task == task) & (rows.arm == arm) & rows.return_mean.notna()]
+    """Returns, one column per seed and one row per round at which all arms were evaluated."""
+    mine = rows[(rows.task == task) & rows.return_mean.notna()]
+    evaluated = mine.groupby("round").arm.nunique()
+    shared = evaluated.index[evaluated == mine.arm.nunique()]
+    chosen = mine[(mine.arm == arm) & mine["round"].isin(shared)]
     return chosen.pivot(index="round", columns="seed", values="return_mean")
 
 

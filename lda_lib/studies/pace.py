@@ -8,7 +8,7 @@ same pace is due to the choice of records.
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from ..metrics import area_under_curve, bootstrap, sample_efficiency
 from ..tasks import TASKS
 from . import learning
-from .learning import arm_settings, curves, iif, intervals, paired_table
+from .learning import Settings, arm_settings, curves, iif, intervals, paired_table, paired_trials
 from .repair import LUCKY, TUNING, TUNING_SEEDS, repair_settings, same_names
 from .study import Study, Trial
 
@@ -30,13 +30,12 @@ def tuning_grid(profile: str) -> list[Trial]:
 
     The paces 0.005 and 0.01 had been looked at on the lakes, on these seeds, when this was written.
     """
-    tasks = TUNED_ON if profile != "smoke" else TUNED_ON[:1]
-    return [
-        Trial(task, f"KL {kl:g}", s, arm_settings(task, profile, None, TUNING[task], desired_kl=kl))
-        for task in tasks
-        for s in (TUNING_SEEDS if profile == "full" else TUNING_SEEDS[:1])
-        for kl in TARGETS
-    ]
+
+    def arms(task: str) -> dict[str, Settings]:
+        settings = partial(arm_settings, task, profile, rounds=TUNING[task])
+        return {f"KL {kl:g}": settings(desired_kl=kl) for kl in TARGETS}
+
+    return paired_trials(profile, dict.fromkeys(TUNED_ON, TUNING_SEEDS), arms)
 
 
 def tuning_table(rows: pd.DataFrame) -> pd.DataFrame:
@@ -82,25 +81,21 @@ def grid(profile: str) -> list[Trial]:
     "repair" without a pace was added when both lakes had run: its settings differ from those of
     study `repair`, so that without it the pace would not have been the only difference.
     """
-    trials = []
-    for task, seeds in SEEDS.items():
-        if profile == "smoke" and task != "FrozenLake":
-            continue
+
+    def arms(task: str) -> dict[str, Settings]:
+        settings = partial(arm_settings, task, profile)
+        paced = partial(settings, desired_kl=CHOSEN)
         filtered = iif(TASKS[task].drop)
-        arms: dict[str, tuple[Any, dict[str, Any], dict[str, Any]]] = {
-            "PPO": (None, {}, {}),
-            "IIF 50 %" if task in LUCKY else "IIF": (filtered, {}, {}),
-            "repair": (None, GENTLE, {}),
-            "PPO, paced": (None, {}, {"desired_kl": CHOSEN}),
-            "IIF, paced": (filtered, {}, {"desired_kl": CHOSEN}),
-            "repair, paced": (None, GENTLE, {"desired_kl": CHOSEN}),
+        return {
+            "PPO": settings(),
+            "IIF 50 %" if task in LUCKY else "IIF": settings(filtered),
+            "repair": settings(repair=GENTLE),
+            "PPO, paced": paced(),
+            "IIF, paced": paced(filtered),
+            "repair, paced": paced(repair=GENTLE),
         }
-        trials += [
-            Trial(task, arm, s, arm_settings(task, profile, keep, **ppo) | more)
-            for s in range(seeds if profile == "full" else 2)
-            for arm, (keep, more, ppo) in arms.items()
-        ]
-    return trials
+
+    return paired_trials(profile, SEEDS, arms)
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:

@@ -8,10 +8,12 @@ from matplotlib.figure import Figure
 from ..tasks import TASKS
 from .learning import (
     Filter,
+    Settings,
     arm_settings,
     iif,
     intervals,
     paired_table,
+    paired_trials,
     random_like,
     run,
 )
@@ -47,13 +49,12 @@ def keep(arm: str, drop: float) -> Filter | None:
 
 def grid(profile: str) -> list[Trial]:
     """Every rule on FrozenLake; elsewhere those that the paper compares, and the controls."""
-    return [
-        Trial(task, arm, s, arm_settings(task, profile, keep(arm, TASKS[task].drop)))
-        for task, seeds in SEEDS.items()
-        if profile != "smoke" or task == "FrozenLake"
-        for s in range(seeds if profile == "full" else 2)
-        for arm in ARMS[task]
-    ]
+
+    def arms(task: str) -> dict[str, Settings]:
+        drop = TASKS[task].drop
+        return {arm: arm_settings(task, profile, keep(arm, drop)) for arm in ARMS[task]}
+
+    return paired_trials(profile, SEEDS, arms)
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:

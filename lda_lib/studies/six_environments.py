@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from functools import partial
 
-from ..tasks import TASKS
-from .learning import arm_settings, iif, paired_table, panels, random_like, run
+from .learning import (
+    Settings,
+    arm_settings,
+    paired_table,
+    paired_trials,
+    panels,
+    papers_arms,
+    run,
+)
 from .study import Study, Trial
 
 ARMS = ("PPO", "IIF", "random drop")
@@ -22,18 +29,11 @@ SEEDS = {  # declared before the run, from 0
 
 def grid(profile: str) -> list[Trial]:
     """The paper's p and rounds."""
-    trials = []
-    for task, seeds in SEEDS.items():
-        if profile == "smoke" and task not in ("FrozenLake", "Acrobot"):
-            continue
-        filtered = iif(TASKS[task].drop)
-        keep = dict(zip(ARMS, (None, filtered, random_like(filtered)), strict=True))
-        trials += [
-            Trial(task, arm, s, arm_settings(task, profile, keep[arm]))
-            for s in range(seeds if profile == "full" else 2)
-            for arm in ARMS
-        ]
-    return trials
+
+    def arms(task: str) -> dict[str, Settings]:
+        return {arm: arm_settings(task, profile, x) for arm, x in papers_arms(task).items()}
+
+    return paired_trials(profile, SEEDS, arms, smoke=("FrozenLake", "Acrobot"))
 
 
 SIX_ENVIRONMENTS = Study(

@@ -16,11 +16,13 @@ from ..ppo import PPO, Keep
 from ..rollout import Rollout
 from ..tasks import Task
 from .learning import (
+    Settings,
     arm_settings,
     iif,
     make_filter,
     make_repair,
     paired_table,
+    paired_trials,
     panels,
     random_like,
 )
@@ -43,13 +45,11 @@ ARMS = {
 
 def grid(profile: str) -> list[Trial]:
     """Several p on each task, and the random control of the largest."""
-    return [
-        Trial(task, arm, s, arm_settings(task, profile, keep))
-        for task, seeds in SEEDS.items()
-        if profile != "smoke" or task == "FrozenLakeSlippery"
-        for s in range(seeds if profile == "full" else 2)
-        for arm, keep in ARMS.items()
-    ]
+
+    def arms(task: str) -> dict[str, Settings]:
+        return {arm: arm_settings(task, profile, keep) for arm, keep in ARMS.items()}
+
+    return paired_trials(profile, SEEDS, arms)
 
 
 class Watched:

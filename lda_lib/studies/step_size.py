@@ -17,7 +17,7 @@ from ..ppo import PPO
 from ..rollout import Rollout
 from ..tasks import TASKS
 from . import learning
-from .learning import arm_settings, curves, iif, make_filter, paired_table
+from .learning import Settings, arm_settings, curves, iif, make_filter, paired_table, paired_trials
 from .study import Study, Trial
 
 FACTORS = (1, 2, 4, 8, 16)
@@ -28,26 +28,21 @@ MATCHED = "PPO, KL of IIF"
 
 def grid(profile: str) -> list[Trial]:
     """SGD on all tasks, Adam where declared; factor 1 of SGD is that of `six_environments`."""
-    trials = []
-    for task, seeds in SEEDS.items():
-        if profile == "smoke" and task != "FrozenLake":
-            continue
-        keep = {"PPO": None, "IIF": iif(TASKS[task].drop)}
-        arms: dict[str, tuple[Any, dict[str, Any]]] = {}
+
+    def arms(task: str) -> dict[str, Settings]:
+        found: dict[str, Settings] = {}
         for k in FACTORS if profile != "smoke" else FACTORS[:2]:
-            for arm, rule in keep.items():
-                faster = {} if k == 1 else {"lr": k * TASKS[task].lr}
-                arms[arm if k == 1 else f"{arm} x{k}"] = rule, faster
+            for arm, keep in {"PPO": None, "IIF": iif(TASKS[task].drop)}.items():
+                faster: Settings = {} if k == 1 else {"lr": k * TASKS[task].lr}
+                name = arm if k == 1 else f"{arm} x{k}"
+                found[name] = arm_settings(task, profile, keep, **faster)
                 if task in ADAM:
-                    adam = {"optimizer": "adam", "lr": k * ADAM[task]}
-                    arms[f"{arm} Adam x{k}"] = rule, adam
-        arms[MATCHED] = keep["IIF"], {}
-        trials += [
-            Trial(task, arm, s, arm_settings(task, profile, rule, **ppo))
-            for s in range(seeds if profile == "full" else 2)
-            for arm, (rule, ppo) in arms.items()
-        ]
-    return trials
+                    adam: Settings = {"optimizer": "adam", "lr": k * ADAM[task]}
+                    found[f"{arm} Adam x{k}"] = arm_settings(task, profile, keep, **adam)
+        every = found["PPO x2"]["evaluate_every"]
+        return found | {MATCHED: found["IIF"] | {"evaluate_every": every}}
+
+    return paired_trials(profile, SEEDS, arms)
 
 
 def run(trial: Trial) -> pd.DataFrame:

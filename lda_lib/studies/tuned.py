@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from ..metrics import area_under_curve
 from ..tasks import TASKS
 from . import learning
-from .learning import arm_settings, curves, paired_table, panels
+from .learning import Settings, arm_settings, curves, paired_table, paired_trials, panels
 from .repair import FACTORS, repair_settings
 from .study import Study, Trial
 
@@ -47,17 +47,16 @@ def best_factor(tuning: pd.DataFrame, task: str, method: str) -> int:
 
 def grid(profile: str) -> list[Trial]:
     """The two arms of each task."""
-    trials = []
-    for task, seeds in SEEDS.items():
-        if profile == "smoke" and task != "FrozenLake":
-            continue
-        for s in range(seeds if profile == "full" else 2):
-            for method, k in zip(METHODS, CHOSEN[task], strict=True):
-                ppo: dict[str, Any] = {} if k == 1 else {"lr": k * TASKS[task].lr}
-                settings = arm_settings(task, profile, None, **ppo)
-                settings |= repair_settings() if method != "PPO" else {}
-                trials.append(Trial(task, arm_name(method, k), s, settings))
-    return trials
+
+    def arms(task: str) -> dict[str, Settings]:
+        found = {}
+        for method, k in zip(METHODS, CHOSEN[task], strict=True):
+            ppo: dict[str, Any] = {} if k == 1 else {"lr": k * TASKS[task].lr}
+            repair = None if method == "PPO" else repair_settings()
+            found[arm_name(method, k)] = arm_settings(task, profile, repair=repair, **ppo)
+        return found
+
+    return paired_trials(profile, SEEDS, arms)
 
 
 def named(rows: pd.DataFrame) -> pd.DataFrame:

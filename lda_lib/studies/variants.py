@@ -14,28 +14,36 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ..tasks import TASKS
-from .learning import arm_settings, iif, intervals, paired_table, random_like, run
+from .learning import (
+    Settings,
+    arm_settings,
+    iif,
+    intervals,
+    paired_table,
+    paired_trials,
+    random_like,
+    run,
+)
 from .study import Study, Trial
 
 ARMS = ("PPO", "IIF", "random drop")
-Settings = dict[str, Any]
 
 
 def _grid(
     profile: str, variants: dict[str, tuple[Settings, Settings]], seeds: dict[str, int]
 ) -> list[Trial]:
     """`variants`: name -> (settings of PPO, arguments of IIF); the name "" has no suffix."""
-    trials = []
-    for task, count in seeds.items():
-        if profile == "smoke" and task != next(iter(seeds)):
-            continue
-        for s in range(count if profile == "full" else 2):
-            for variant, (ppo, arguments) in variants.items():
-                filtered = iif(TASKS[task].drop, **arguments)
-                for arm, keep in zip(ARMS, (None, filtered, random_like(filtered)), strict=True):
-                    label = f"{arm}, {variant}" if variant else arm
-                    trials.append(Trial(task, label, s, arm_settings(task, profile, keep, **ppo)))
-    return trials
+
+    def arms(task: str) -> dict[str, Settings]:
+        found = {}
+        for variant, (ppo, arguments) in variants.items():
+            filtered = iif(TASKS[task].drop, **arguments)
+            for arm, keep in zip(ARMS, (None, filtered, random_like(filtered)), strict=True):
+                label = f"{arm}, {variant}" if variant else arm
+                found[label] = arm_settings(task, profile, keep, **ppo)
+        return found
+
+    return paired_trials(profile, seeds, arms)
 
 
 def _table(rows: pd.DataFrame, variants: dict[str, Any]) -> pd.DataFrame:

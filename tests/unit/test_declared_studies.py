@@ -15,6 +15,7 @@ from matplotlib import pyplot as plt
 from lda_lib import IIF, PPO, RandomDrop, RandomNegative
 from lda_lib.cli import main
 from lda_lib.exact import finite_model
+from lda_lib.metrics import area_under_curve
 from lda_lib.results import DATA
 from lda_lib.studies import STUDIES, Trial, adam_aware, learning, pace, tuned
 from lda_lib.studies.dial import icy
@@ -172,6 +173,27 @@ def test_the_paired_table_compares_seed_by_seed():
     first, second = (0 + 1 / 2 + 1 / 3 + 1 / 4) / 4, (0 + 1 / 3 - 1 / 4) / 3
     assert table.loc["IIF", "se_ave"] == pytest.approx(100 * (first + second) / 2)
     assert table.loc["IIF", ["censored", "levels"]].tolist() == [1, 7]
+
+
+def test_arms_are_compared_at_the_rounds_at_which_all_were_evaluated():
+    every = {"PPO": [0.0, 9.0, 1.0, 9.0, 2.0, 4.0], "IIF": [None, 2.0, None, 2.0, None, 6.0]}
+    rows = pd.DataFrame(
+        {"task": "T", "arm": arm, "seed": 0, "round": k, "return_mean": x}
+        for arm, curve in every.items()
+        for k, x in enumerate(curve, 1)
+    )
+    assert learning.curves(rows, "T", "PPO").index.tolist() == [2, 4, 6]
+    table = paired_table(rows, ("PPO", "IIF")).set_index("arm")
+    theirs, ours = area_under_curve([9, 9, 4]), area_under_curve([2, 2, 6])
+    assert table.loc["PPO", "area"] == theirs and table.loc["IIF", "gain_area"] == ours - theirs
+
+
+def test_where_evaluating_is_dear_only_the_papers_arms_are_evaluated_each_round():
+    settings = [t.settings for t in STUDIES["pace"].trials(tasks=["LunarLander"])]
+    paced = [s["evaluate_every"] for s in settings if s["ppo"].get("desired_kl") or "repair" in s]
+    assert set(paced) == {4} and len(paced) == 20
+    papers = {t.key for t in STUDIES["six_environments"].trials(tasks=["LunarLander"])}
+    assert sum(t.key in papers for t in STUDIES["pace"].trials(tasks=["LunarLander"])) == 10
 
 
 def test_what_a_filter_adds_at_equal_pace_is_told_by_seed():
