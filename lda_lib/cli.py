@@ -16,6 +16,7 @@ from .config import PRESETS
 from .files import CheckpointError, write_whole
 from .filters import IIF, AdvantageHeuristic, LowestAdvantage, RandomDrop, TDError, agent_scores
 from .ppo import PPO, Keep
+from .repair import Repair
 from .rollout import Rollout
 from .scores import score_table
 from .studies.cli import study
@@ -37,6 +38,9 @@ FILTERS: dict[str, Callable[[float], Keep | None]] = {
     "advantage-2": lambda drop: AdvantageHeuristic(drop, rule=2),
     "td-error": lambda drop: TDError(),
 }
+
+
+HOOKS = ("keep", "drop", "repair")
 
 
 class _Cli(click.Group):
@@ -97,6 +101,7 @@ def rlhf() -> None:
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--lr", type=float, help="Learning rate; the task's by default.")
 @click.option("--desired-kl", type=float, help="Nats per update: the learning rate follows.")
+@click.option("--repair", is_flag=True, help="Learn from repaired advantages (see Repair).")
 @click.option("--optimizer", type=click.Choice(["sgd", "adam"]), help="The task's by default.")
 @click.option("--preset", type=click.Choice(list(PRESETS)), default="paired", show_default=True)
 @click.option("--n-envs", type=click.IntRange(1), default=1, show_default=True)
@@ -121,6 +126,7 @@ def train(task: str, out: Path, rounds: int | None, resume: bool, episodes: int,
     \b
     Example:
       python -m lda_lib train LunarLander --keep iif --drop 0.125 --rounds 20 --out runs/x
+      python -m lda_lib train LunarLander --repair --desired-kl 0.01 --rounds 20 --out runs/y
     """
     made = make_task(task)
     rounds = made.rounds if rounds is None else rounds
@@ -130,7 +136,7 @@ def train(task: str, out: Path, rounds: int | None, resume: bool, episodes: int,
     checkpoint = out / CHECKPOINT
     if resume and checkpoint.exists():
         _check_same_run(out, settings)
-        agent = PPO.load(checkpoint, keep=FILTERS[choices["keep"]](choices["drop"]))
+        agent = PPO.load(checkpoint, **_hooks(**choices))
         click.echo(f"{checkpoint}: goes on after round {agent.round}")
     elif checkpoint.exists():
         raise click.UsageError(f"{out} holds a run already: add --resume, or choose another --out")
@@ -154,10 +160,15 @@ def train(task: str, out: Path, rounds: int | None, resume: bool, episodes: int,
     )
 
 
-def _new_agent(task: str, *, keep: str, drop: float, compile_: str, **choices: Any) -> PPO:
-    given = {k: v for k, v in choices.items() if v is not None}
+def _new_agent(task: str, *, compile_: str, **choices: Any) -> PPO:
+    given = {k: v for k, v in choices.items() if v is not None and k not in HOOKS}
     compiling = {"auto": "auto", "yes": True, "no": False}[compile_]
-    return PPO(task, keep=FILTERS[keep](drop), compile=compiling, **given)
+    return PPO(task, compile=compiling, **_hooks(**choices), **given)
+
+
+def _hooks(*, keep: str, drop: float, repair: bool, **_: Any) -> dict[str, Any]:
+    """The filter and the repair that HOOKS ask for; a checkpoint does not hold these functions."""
+    return {"keep": FILTERS[keep](drop), "repair": Repair() if repair else None}
 
 
 def _check_same_run(out: Path, asked: dict[str, Any]) -> None:
@@ -167,7 +178,7 @@ def _check_same_run(out: Path, asked: dict[str, Any]) -> None:
     except (OSError, json.JSONDecodeError) as error:
         raise CheckpointError(f"--resume: {out / RUN} cannot be read ({error})") from error
     for name, value in asked.items():
-        if began.get(name) != value:
+        if (began.get(name) or None) != (value or None):  # one that it does not know was off
             option = name.rstrip("_").replace("_", "-")
             raise click.UsageError(
                 f"--{option} is {value!r}, but the run in {out} began with {began.get(name)!r}"

@@ -48,12 +48,12 @@ class Repair:
     Attributes:
         strength: of the ridge penalty, in units of squared feature length; how many records of one
             action it takes, roughly, before they outweigh the belief that no action matters.
-        rounds: of records that the regression reads: this round's and those before it.
-        memory: what is kept of the rounds before, oldest first.
+        rounds: of records that the regression reads: this round's and, above 1, those before it.
+        memory: what is kept of the rounds before, oldest first; checkpoints hold it.
     """
 
-    strength: float = 100.0
-    rounds: int = 4
+    strength: float = 30.0
+    rounds: int = 1
     memory: list[Past] = field(default_factory=list, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from lda_lib import IIF, PPO
+from lda_lib import IIF, PPO, Repair
 from lda_lib.cli import FILTERS, main
 
 from .test_ppo import same_history
@@ -55,6 +55,17 @@ def test_a_paced_run_writes_its_rates(tmp_path):
     assert pd.read_csv(out / "history.csv")["lr"].tolist() == [0.005, 0.01]
     text = lda("train", "FrozenLake", "--rounds", 3, "--out", out, "--resume", ok=False)
     assert "--desired-kl is None, but the run" in text
+
+
+def test_a_repaired_run_is_that_of_the_library_and_stays_repaired(tmp_path):
+    out = tmp_path / "repaired"
+    args = ("train", "FrozenLake", "--repair", "--compile", "no", "--out", out)
+    lda(*args, "--rounds", 1)
+    lda(*args, "--rounds", 2, "--resume")
+    whole = PPO("FrozenLake", repair=Repair(), compile=False)
+    same_history(pd.read_csv(out / "history.csv"), whole.learn(2, progress=False))
+    text = lda("train", "FrozenLake", "--rounds", 3, "--out", out, "--resume", ok=False)
+    assert "--repair is False, but the run" in text
 
 
 def test_evaluate(run):

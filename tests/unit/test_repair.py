@@ -139,12 +139,12 @@ def test_learning_uses_it_and_the_filter_sees_it():
 @pytest.mark.parametrize("task", ["FrozenLakeSlippery", "BipedalWalker"])
 def test_a_resumed_run_remembers(task, tmp_path):
     path = tmp_path / "agent.safetensors"
-    whole = small(task, repair=Repair())
+    whole = small(task, repair=Repair(rounds=4))
     expected = whole.learn(4, episodes=2, progress=False)
-    first = small(task, repair=Repair())
+    first = small(task, repair=Repair(rounds=4))
     first.learn(2, episodes=2, progress=False)
     first.save(path)
-    resumed = PPO.load(path, repair=Repair())
+    resumed = PPO.load(path, repair=Repair(rounds=4))
     same_history(resumed.learn(2, episodes=2, progress=False), expected)
     assert same_parameters(resumed, whole)
     with pytest.warns(UserWarning, match="repair: .* trained with Repair"):
