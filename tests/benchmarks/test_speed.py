@@ -7,14 +7,15 @@ from functools import partial
 import pytest
 import torch
 
-from lda_lib import IIF, PPO, influence
+from lda_lib import IIF, PPO, Repair, influence
 
 SB3_ROUND = {"n_steps": 2048, "batch_size": 64, "n_epochs": 10, "learning_rate": 5e-3}
 
 
 def one_round(agent: PPO) -> None:
-    """Collect, score, update; what `learn` does, without the evaluation."""
+    """Collect, repair, score, update; what `learn` does, without the evaluation."""
     rollout = agent.collect()
+    rollout = agent.repair(agent, rollout) if agent.repair else rollout
     agent.update(rollout, agent.keep(agent, rollout) if agent.keep else None)
 
 
@@ -45,14 +46,15 @@ class TestRound:
         time(benchmark, self.group(task), "Stable-Baselines3 PPO, no scoring", call, 5, True)
 
     @pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
-    @pytest.mark.parametrize("scored", [False, True], ids=["ppo", "iif"])
-    def test_lda_lib(self, benchmark, task, scored, compiled):
+    @pytest.mark.parametrize("arm", ["PPO", "IIF with scoring", "PPO with repair"])
+    def test_lda_lib(self, benchmark, task, arm, compiled):
         agent = PPO(
-            task, seed=0, keep=IIF(0.5) if scored else None, optimizer="sgd", lr=5e-3,
-            compile=compiled, equal_steps=True,  # IIF makes as many optimiser steps as PPO
+            task, seed=0, optimizer="sgd", lr=5e-3, compile=compiled,
+            keep=IIF(0.5) if arm.startswith("IIF") else None,
+            repair=Repair() if arm.endswith("repair") else None,
+            equal_steps=True,  # IIF makes as many optimiser steps as PPO
         )  # fmt: skip
-        label = f"lda_lib, {'IIF with scoring' if scored else 'PPO'}, "
-        label += "compiled" if compiled else "eager"
+        label = f"lda_lib, {arm}, {'compiled' if compiled else 'eager'}"
         time(benchmark, self.group(task), label, partial(one_round, agent), 10)
 
 
