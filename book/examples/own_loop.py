@@ -22,22 +22,26 @@ class Net(nn.Module):
 
 def train(rounds=10, drop=0.5, seed=0):
     torch.manual_seed(seed)
-    mode = {"autoreset_mode": gym.vector.AutoresetMode.SAME_STEP}  # no junk record at a reset
-    envs = gym.make_vec("CartPole-v1", ENVS, "sync", vector_kwargs=mode)
+    envs = gym.make_vec("CartPole-v1", ENVS, "sync", vector_kwargs={"autoreset_mode": "SameStep"})
+    envs = gym.wrappers.vector.RecordEpisodeStatistics(envs)
     net, (obs, _), history = Net(), envs.reset(seed=seed), []
     optimizer = torch.optim.Adam(net.parameters(), 1e-3)
     agent = OwnAgent(Scorable(net, Net.log_prob), keep=IIF(drop), seed=seed)  # 1: wrap the policy
     for _ in range(rounds):
-        S, A, adv = torch.zeros(STEPS + 1, ENVS, 4), [], torch.zeros(STEPS, ENVS)
-        R, goes_on, following = torch.zeros(STEPS, ENVS), torch.zeros(STEPS, ENVS), 0
-        for t in range(STEPS):
-            S[t] = torch.as_tensor(obs)
-            with torch.no_grad():
-                A.append(Categorical(logits=net.actor(S[t])).sample())
-            obs, reward, end, cut, _ = envs.step(A[t].numpy())
-            R[t], goes_on[t] = torch.as_tensor(reward), torch.as_tensor(~(end | cut))
-        S[STEPS], A = torch.as_tensor(obs), torch.stack(A)
+        S, A, ended, following = torch.zeros(STEPS + 1, ENVS, 4), [], [], 0
+        R, goes_on, adv = torch.zeros(3, STEPS, ENVS)
         with torch.no_grad():
+            for t in range(STEPS):
+                S[t] = torch.as_tensor(obs)
+                A.append(Categorical(logits=net.actor(S[t])).sample())
+                obs, reward, end, cut, info = envs.step(A[t].numpy())
+                R[t], goes_on[t] = torch.as_tensor(reward), torch.as_tensor(~(end | cut))
+                if (late := cut & ~end).any():  # a time limit is no end: what follows still counts
+                    last = torch.stack([torch.as_tensor(x) for x in info["final_obs"][late]])
+                    R[t, torch.as_tensor(late)] += GAMMA * net.critic(last).squeeze(-1)
+                if "episode" in info:
+                    ended += info["episode"]["r"][info["_episode"]].tolist()
+            S[STEPS], A = torch.as_tensor(obs), torch.stack(A)
             V, logp = net.critic(S).squeeze(-1), net.log_prob(S[:-1], A)
         for t in reversed(range(STEPS)):
             delta = R[t] + GAMMA * goes_on[t] * V[t + 1] - V[t]
@@ -51,7 +55,5 @@ def train(rounds=10, drop=0.5, seed=0):
                 loss = -torch.min(ratio * A_i, ratio.clamp(0.8, 1.2) * A_i).mean()
                 loss += 0.5 * (net.critic(s[i]).squeeze(-1) - ret[i]).pow(2).mean()
                 optimizer.zero_grad(), loss.backward(), optimizer.step()
-        history.append(
-            float(R.sum() / (1 - goes_on).sum().clamp(min=1))
-        )  # reward per episode's end
+        history.append(sum(ended) / len(ended) if ended else float("nan"))  # of those that ended
     return net, agent, history

@@ -58,7 +58,7 @@ def ex14_2(fn: Callable) -> str:
         numbers(x, shape, name) for x, (name, shape) in zip(got, shapes.items(), strict=True)
     )
     if not (D > 0).all():
-        raise Hint("D = 1 / (sqrt v_hat + eps) is above 0 in each component.")
+        raise Hint("D = 1 / (sqrt u_hat + eps) is above 0 in each component.")
     sgd, adam = push @ v, (push * D) @ v
     if not sgd[0] > sgd[1] or not sgd[0] > 0:
         raise Hint(
