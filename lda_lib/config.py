@@ -23,6 +23,8 @@ class PPOConfig:
         ent_coef: weight of the entropy bonus.
         optimizer: "sgd" or "adam".
         lr: learning rate; where `desired_kl` is set, of the first round, then of the next one.
+        critic_lr: of the layers that only the value uses; None: `lr`, and with `desired_kl` the
+            first `lr`.
         desired_kl: how far an update shall move the policy, in nats (mean KL over its minibatches);
             each round's rate follows from the last one's, see `paced`. None: `lr` stays.
         lr_max: the highest rate that pacing may reach; None: 8 times the first.
@@ -47,6 +49,7 @@ class PPOConfig:
     ent_coef: float = 0.0
     optimizer: str = "sgd"
     lr: float = 5e-3
+    critic_lr: float | None = None
     desired_kl: float | None = None
     lr_max: float | None = None
     adam_eps: float = 1e-5
@@ -64,7 +67,7 @@ class PPOConfig:
             expect(self, name, 0 <= getattr(self, name) <= 1, "a number from 0 to 1")
         for name in ("lr", "clip", "adam_eps"):
             expect(self, name, getattr(self, name) > 0, "a number above 0")
-        for name in ("desired_kl", "lr_max"):
+        for name in ("critic_lr", "desired_kl", "lr_max"):
             value = getattr(self, name)
             expect(self, name, value is None or value > 0, "None or a number above 0")
         norm_ok = self.max_grad_norm is None or self.max_grad_norm > 0
@@ -87,14 +90,15 @@ class PPOConfig:
         """Settings of the next round, after an update that moved the policy by `kl` nats.
 
         KL grows with the square of the rate, so the rate is multiplied by sqrt(desired_kl / kl),
-        but by no more than 2 and no less than 1/2, and stays below `lr_max`.
+        but by no more than 2 and no less than 1/2, and stays below `lr_max`. The critic's stays as
+        it was: it does not move the policy, and where returns are large it would diverge.
         """
         if self.desired_kl is None:
             return self
         highest = self.lr_max or PACED_AT_MOST * self.lr
         factor = (self.desired_kl / max(kl, 1e-12)) ** 0.5
         lr = min(self.lr * min(max(factor, 0.5), 2.0), highest)
-        return replace(self, lr=lr, lr_max=highest)
+        return replace(self, lr=lr, lr_max=highest, critic_lr=self.critic_lr or self.lr)
 
 
 PACED_AT_MOST = 8.0  # times the first rate

@@ -21,7 +21,15 @@ from .loss import STATISTICS, Params, Records
 from .policy import ActorCritic, Architecture, draw_noise
 from .progress import progress as progress_bar
 from .rollout import Rollout
-from .step import OptState, Trace, can_compile, check_keep, make_step, minibatches
+from .step import (
+    OptState,
+    Trace,
+    can_compile,
+    check_keep,
+    learning_rates,
+    make_step,
+    minibatches,
+)
 from .tasks import Task, make_task
 
 Keep = Callable[["PPO", Rollout], "Tensor | np.ndarray"]
@@ -140,7 +148,7 @@ class PPO:
         step = make_step(self.policy.arch, self.config, self.compiled)
         eager = make_step(self.policy.arch, self.config, False)
         params = {k: p.detach().clone() for k, p in self.policy.named_parameters()}
-        state, lr = self.opt_state, torch.tensor(self.config.lr)
+        state, lr = self.opt_state, learning_rates(self.config)
         before: list[tuple[Params, OptState, Tensor, Tensor | None]] = []
         statistics = []
         kept = (weight > 0).cpu().numpy()

@@ -19,7 +19,7 @@ from torch.func import vmap
 from .config import PPOConfig
 from .loss import Params, Records, minibatch_loss
 from .policy import ActorCritic
-from .step import OptState, clip_norm, gradient, optimizer_step
+from .step import OptState, clip_norm, gradient, learning_rates, optimizer_step
 
 
 class Replica(ActorCritic):
@@ -88,7 +88,7 @@ def side_by_side(
     dim = 0 if own else None
     rows: Any = Records(dim, dim, dim, dim, dim, 0)  # type: ignore[arg-type]
     losses = vmap(loss, in_dims=(0, rows, None))
-    lr = torch.tensor(config.lr)
+    lr = learning_rates(config)
     for batch, critic_batch in batches:
 
         def total(

@@ -63,19 +63,30 @@ def clip_norm(grads: Params, max_norm: float) -> Params:
     return {name: scale * g for name, g in grads.items()}
 
 
+def learning_rates(config: PPOConfig) -> Tensor:
+    """Of the policy and of the layers that only the value uses, (2,)."""
+    return torch.tensor([config.lr, config.critic_lr or config.lr])
+
+
+def rate_of(name: str, lr: Tensor) -> Tensor:
+    """The one of `learning_rates` that a parameter learns with; a single rate is everyone's."""
+    return lr.expand(2)[int(name.startswith("v."))]
+
+
 def optimizer_step(
     params: Params, grads: Params, state: OptState, lr: Tensor, config: PPOConfig
 ) -> tuple[Params, OptState]:
     """SGD: theta - lr g. Adam (Kingma & Ba 2015): theta - lr m_hat / (sqrt v_hat + eps)."""
     if config.optimizer == "sgd":
-        return {k: params[k] - lr * grads[k] for k in params}, state
+        return {k: params[k] - rate_of(k, lr) * grads[k] for k in params}, state
     b1, b2 = 0.9, 0.999
     t = state.t + 1
     m = {k: b1 * state.m[k] + (1 - b1) * g for k, g in grads.items()}
     v = {k: b2 * state.v[k] + (1 - b2) * g * g for k, g in grads.items()}
     c1, c2 = 1 - b1**t, 1 - b2**t
     new = {
-        k: p - lr * (m[k] / c1) / ((v[k] / c2).sqrt() + config.adam_eps) for k, p in params.items()
+        k: p - rate_of(k, lr) * (m[k] / c1) / ((v[k] / c2).sqrt() + config.adam_eps)
+        for k, p in params.items()
     }
     return new, OptState(m, v, t)
 
@@ -182,10 +193,10 @@ def shadow_adam(trace: Trace, start: OptState | None = None) -> Trace:
         raise ValueError(f"trace: of an update by {trace.config.optimizer}, expected sgd")
     config = replace(trace.config, optimizer="adam")
     state = OptState.zeros(trace.params[0], "adam") if start is None else start
-    states, lr = [], torch.tensor(config.lr)
+    states, lr = [], learning_rates(config)
     for params, after in pairwise([*trace.params, trace.final[0]]):
         states.append(state)
-        grads = {k: (p - after[k]) / lr for k, p in params.items()}
+        grads = {k: (p - after[k]) / rate_of(k, lr) for k, p in params.items()}
         state = optimizer_step(params, grads, state, lr, config)[1]
     return replace(trace, state=states, final=(trace.final[0], state), config=config)
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from .config import PPOConfig
 from .loss import Params, Records, minibatch_loss
 from .rollout import Rollout
-from .step import OptState, Trace, clip_norm
+from .step import OptState, Trace, clip_norm, learning_rates, rate_of
 from .targets import Target, target_gradient
 
 
@@ -98,19 +98,19 @@ def _through_optimizer(
         moments: W_m and W_v, of Adam's moments after the step.
         g: gradient of the step.
         state: Adam's state after the step.
-        config: optimizer, lr, adam_eps.
+        config: optimizer, rates, adam_eps.
 
     Returns:
         G, the costate of the gradient, and the costates of the moments before the step.
     """
-    lr = torch.tensor(config.lr)  # as single precision as in the update itself
+    rates = learning_rates(config)  # as single precision as in the update itself
     if config.optimizer == "sgd":
-        return {k: -lr * w for k, w in costate.items()}, moments
+        return {k: -rate_of(k, rates) * w for k, w in costate.items()}, moments
     b1, b2 = 0.9, 0.999
     c1, c2 = 1 - b1**state.t, 1 - b2**state.t
     G, before_m, before_v = {}, {}, {}
     for k, w in costate.items():
-        root = (state.v[k] / c2).sqrt()
+        lr, root = rate_of(k, rates), (state.v[k] / c2).sqrt()
         d = 1 / (root + config.adam_eps)
         # d (m_hat D) / d v_hat; where no gradient ever came v_hat is 0, and stays 0
         slope = torch.where(root > 0, state.m[k] / c1 * d * d / (2 * root), 0.0)

@@ -306,6 +306,7 @@ def test_an_exploding_update_is_refused_and_the_agent_keeps_its_parameters():
         ({"critic": "none"}, "critic: 'none', expected one of"),
         ({"max_grad_norm": -1.0}, "max_grad_norm: -1.0"),
         ({"desired_kl": 0.0}, "desired_kl: 0.0, expected None or a number above 0"),
+        ({"critic_lr": 0.0}, "critic_lr: 0.0, expected None or a number above 0"),
         ({"preset": "mine"}, "preset: 'mine', expected one of"),
         ({"seed": -1}, "seed: -1, expected a whole number from 0"),
     ],
@@ -335,7 +336,22 @@ def test_the_paced_rate_follows_the_square_root_within_twofold(kl, lr):
     assert PPOConfig(lr=1.0).paced(kl) == PPOConfig(lr=1.0)
     assert PPOConfig(desired_kl=5e-3, lr=1.0, lr_max=1.5).paced(1e-9).lr == 1.5
     highest = config.paced(1e-9).paced(1e-9).paced(1e-9).paced(1e-9)
-    assert highest.lr == highest.lr_max == 8.0
+    assert highest.lr == highest.lr_max == 8.0 and highest.critic_lr == 1.0
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_the_critic_has_a_rate_of_its_own(optimizer):
+    settings = {"seed": 0, "compile": False, "optimizer": optimizer, "lr": 1e-2}
+    one, other = PPO("CartPole", **settings), PPO("CartPole", **settings, critic_lr=1e-12)
+    start = {k: p.clone() for k, p in other.policy.state_dict().items()}
+    rollout = one.collect()
+    for agent in (one, other):
+        agent.update(rollout if agent is one else agent.collect())
+    for name, p in other.policy.state_dict().items():
+        moved = not torch.allclose(p, start[name], atol=1e-9)
+        assert moved == (not name.startswith("v.")), name
+        if not name.startswith("v."):
+            assert torch.equal(p, one.policy.state_dict()[name])
 
 
 def test_an_unknown_setting_is_named():
