@@ -7,8 +7,8 @@ same pace is due to the choice of records.
 
 In a first version the critic's rate followed the pace, too. It had run on four tasks when it came
 to LunarLander, where critics diverge at such rates and paced PPO ended at -100 on all five seeds.
-Since then the pace is the policy's alone, which was looked at on seeds 100 to 103; tuning and study
-were then run again from the start.
+Since then the pace is the policy's alone, which was looked at on seeds 100 to 103; tuning and paced
+arms were then run again from the start.
 """
 
 from __future__ import annotations
@@ -49,9 +49,15 @@ def tuning_grid(profile: str) -> list[Trial]:
 
 
 def tuning_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Per task and pace: the paired table, and the rank of its mean return over the rounds."""
+    """Per task and pace: the paired table, and its regret.
+
+    `regret`: mean return over the rounds, less than that of the task's best pace, as a share of
+    the distance between its best and its worst.
+    """
     found = paired_table(rows, (), baseline=f"KL {TARGETS[0]:g}", tasks=TUNED_ON)
-    found.insert(2, "rank", found.groupby("task").area.rank(ascending=False))
+    area = found.groupby("task").area
+    best = area.transform("max")
+    found.insert(2, "regret", (best - found.area) / (best - area.transform("min")))
     return found
 
 
@@ -69,8 +75,10 @@ PACE_TUNING = Study(
     tuning_figure,
 )
 
-# The best mean rank over the three tasks, and the value that is customary elsewhere.
-CHOSEN = 0.01
+# The smallest regret where it is largest. The first version's rule, the best mean rank, would have
+# chosen 0.02, which is by far the worst on ice: a rank does not know by how much. The rule was
+# changed on the seeds of tuning, before a reported one had run at the policy's pace.
+CHOSEN = 0.005
 
 SEEDS = {  # from 0; the last two tasks were never looked at while this was made
     "FrozenLake": 20,

@@ -215,8 +215,8 @@ def test_what_a_filter_adds_at_equal_pace_is_told_by_seed():
 
 def test_the_pace_is_the_one_the_tuning_prefers():
     found = STUDIES["pace_tuning"].table(rows_of("pace_tuning"))
-    mean = found.groupby("arm")["rank"].mean()
-    assert mean[f"KL {pace.CHOSEN:g}"] == mean.min()
+    worst = found.groupby("arm").regret.max()
+    assert worst[f"KL {pace.CHOSEN:g}"] == worst.min() < 0.7
     assert set(found.task) == set(pace.TUNED_ON)
 
 
