@@ -100,7 +100,7 @@ def rlhf() -> None:
 @click.option("--rounds", type=click.IntRange(1), help="The paper's for this task by default.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--lr", type=float, help="Learning rate; the task's by default.")
-@click.option("--desired-kl", type=float, help="Nats per update: the learning rate follows.")
+@click.option("--desired-kl", type=float, help="Nats per update: the policy's rate follows.")
 @click.option("--repair", is_flag=True, help="Learn from repaired advantages (see Repair).")
 @click.option("--optimizer", type=click.Choice(["sgd", "adam"]), help="The task's by default.")
 @click.option("--preset", type=click.Choice(list(PRESETS)), default="paired", show_default=True)
@@ -126,7 +126,7 @@ def train(task: str, out: Path, rounds: int | None, resume: bool, episodes: int,
     \b
     Example:
       python -m lda_lib train LunarLander --keep iif --drop 0.125 --rounds 20 --out runs/x
-      python -m lda_lib train LunarLander --repair --desired-kl 0.01 --rounds 20 --out runs/y
+      python -m lda_lib train LunarLander --repair --desired-kl 0.005 --rounds 20 --out runs/y
     """
     made = make_task(task)
     rounds = made.rounds if rounds is None else rounds

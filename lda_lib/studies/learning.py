@@ -260,7 +260,7 @@ def intervals(
     present = ordered(table, "task", tasks)
     names = ordered(table, by)
     groups = ordered(table, split) if split else [None]
-    columns = len(present) if len(present) < 4 else 2
+    columns = 2 if len(present) == 4 else min(3, len(present))
     lines = -(-len(present) // columns)
     height = 0.36 * len(names) * max(1, 0.7 * len(groups)) + 1.2
     size = (3.6 * columns + 1.4, lines * height)
