@@ -27,7 +27,7 @@ from lda_lib.studies.learning import (
     random_like,
 )
 from lda_lib.studies.paper import compare, verdict
-from lda_lib.studies.reading import rows_of
+from lda_lib.studies.reading import interval, rows_of
 from lda_lib.studies.run import run_trial
 from lda_lib.studies.slippery import Watched
 from lda_lib.studies.step_size import moved, update_to
@@ -218,6 +218,16 @@ def test_the_pace_is_the_one_the_tuning_prefers():
     worst = found.groupby("arm").regret.max()
     assert worst[f"KL {pace.CHOSEN:g}"] == worst.min() < 0.7
     assert set(found.task) == set(pace.TUNED_ON)
+
+
+def test_the_readme_quotes_the_study_of_pace():
+    readme = (DATA.parent / "README.md").read_text(encoding="utf-8")
+    found = STUDIES["pace"].table(rows_of("pace")).set_index(["task", "arm"])
+    for task in ("FrozenLake", "Acrobot", "MiniGrid", "LunarLander"):
+        row = found.loc[(task, "repair")]
+        assert interval(row.over_iif, row.over_iif_low, row.over_iif_high, "+.0f") in readme
+        open_ = task == "MiniGrid"  # "not told apart"
+        assert (found.loc[(task, "IIF, paced"), "over_paced_high"] > 0) == open_
 
 
 def test_watching_changes_nothing_and_notes_the_bias():
