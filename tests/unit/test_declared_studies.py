@@ -223,7 +223,7 @@ def test_the_pace_is_the_one_the_tuning_prefers():
 def test_the_readme_quotes_the_study_of_pace():
     readme = (DATA.parent / "README.md").read_text(encoding="utf-8")
     found = STUDIES["pace"].table(rows_of("pace")).set_index(["task", "arm"])
-    for task in ("FrozenLake", "Acrobot", "MiniGrid", "LunarLander"):
+    for task in ("FrozenLake", "Acrobot", "MiniGrid", "LunarLander", "CartPole"):
         row = found.loc[(task, "repair")]
         assert interval(row.over_iif, row.over_iif_low, row.over_iif_high, "+.0f") in readme
         open_ = task == "MiniGrid"  # "not told apart"
