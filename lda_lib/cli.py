@@ -40,9 +40,6 @@ FILTERS: dict[str, Callable[[float], Keep | None]] = {
 }
 
 
-HOOKS = ("keep", "drop", "repair")
-
-
 class _Cli(click.Group):
     """Says what is wrong with the input in one line, without a traceback."""
 
@@ -136,7 +133,8 @@ def train(task: str, out: Path, rounds: int | None, resume: bool, episodes: int,
     checkpoint = out / CHECKPOINT
     if resume and checkpoint.exists():
         _check_same_run(out, settings)
-        agent = PPO.load(checkpoint, **_hooks(**choices))
+        hooks = _hooks(choices["keep"], choices["drop"], choices["repair"])
+        agent = PPO.load(checkpoint, **hooks)
         click.echo(f"{checkpoint}: goes on after round {agent.round}")
     elif checkpoint.exists():
         raise click.UsageError(f"{out} holds a run already: add --resume, or choose another --out")
@@ -160,14 +158,16 @@ def train(task: str, out: Path, rounds: int | None, resume: bool, episodes: int,
     )
 
 
-def _new_agent(task: str, *, compile_: str, **choices: Any) -> PPO:
-    given = {k: v for k, v in choices.items() if v is not None and k not in HOOKS}
+def _new_agent(
+    task: str, *, keep: str, drop: float, repair: bool, compile_: str, **choices: Any
+) -> PPO:
+    given = {k: v for k, v in choices.items() if v is not None}
     compiling = {"auto": "auto", "yes": True, "no": False}[compile_]
-    return PPO(task, compile=compiling, **_hooks(**choices), **given)
+    return PPO(task, compile=compiling, **_hooks(keep, drop, repair), **given)
 
 
-def _hooks(*, keep: str, drop: float, repair: bool, **_: Any) -> dict[str, Any]:
-    """The filter and the repair that HOOKS ask for; a checkpoint does not hold these functions."""
+def _hooks(keep: str, drop: float, repair: bool) -> dict[str, Any]:
+    """The filter and the repair of a run; a checkpoint does not hold these functions."""
     return {"keep": FILTERS[keep](drop), "repair": Repair() if repair else None}
 
 

@@ -70,9 +70,14 @@ def make_repair(settings: Settings) -> Repair | None:
     return Repair(**settings["repair"]) if "repair" in settings else None
 
 
-def papers_arms(task: str) -> dict[str, Filter | None]:
-    """The paper's comparison: PPO, IIF with the paper's p, a random drop of as many records."""
-    filtered = iif(TASKS[task].drop)
+def papers_arms(task: str, **arguments: Any) -> dict[str, Filter | None]:
+    """The paper's comparison: PPO, IIF with the paper's p, a random drop of as many records.
+
+    Args:
+        task: whose p it is.
+        arguments: more of them for IIF.
+    """
+    filtered = iif(TASKS[task].drop, **arguments)
     return {"PPO": None, "IIF": filtered, "random drop": random_like(filtered)}
 
 

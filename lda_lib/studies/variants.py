@@ -13,20 +13,17 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..tasks import TASKS
 from .learning import (
     Settings,
     arm_settings,
-    iif,
     intervals,
     paired_table,
     paired_trials,
-    random_like,
+    papers_arms,
     run,
 )
+from .six_environments import ARMS
 from .study import Study, Trial
-
-ARMS = ("PPO", "IIF", "random drop")
 
 
 def _grid(
@@ -37,8 +34,7 @@ def _grid(
     def arms(task: str) -> dict[str, Settings]:
         found = {}
         for variant, (ppo, arguments) in variants.items():
-            filtered = iif(TASKS[task].drop, **arguments)
-            for arm, keep in zip(ARMS, (None, filtered, random_like(filtered)), strict=True):
+            for arm, keep in papers_arms(task, **arguments).items():
                 label = f"{arm}, {variant}" if variant else arm
                 found[label] = arm_settings(task, profile, keep, **ppo)
         return found

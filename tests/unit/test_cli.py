@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -66,6 +67,17 @@ def test_a_repaired_run_is_that_of_the_library_and_stays_repaired(tmp_path):
     same_history(pd.read_csv(out / "history.csv"), whole.learn(2, progress=False))
     text = lda("train", "FrozenLake", "--rounds", 3, "--out", out, "--resume", ok=False)
     assert "--repair is False, but the run" in text
+
+
+def test_a_run_from_before_an_option_was_known_goes_on(tmp_path):
+    out = tmp_path / "old"
+    args = ("train", "FrozenLake", "--compile", "no", "--out", out)
+    lda(*args, "--rounds", 1)
+    began = json.loads((out / "run.json").read_text())
+    del began["repair"]
+    (out / "run.json").write_text(json.dumps(began))
+    assert "goes on after round 1" in lda(*args, "--rounds", 2, "--resume")
+    assert "--repair is True" in lda(*args, "--rounds", 3, "--repair", "--resume", ok=False)
 
 
 def test_evaluate(run):

@@ -226,8 +226,12 @@ def test_the_readme_quotes_the_study_of_pace():
     for task in ("FrozenLake", "Acrobot", "MiniGrid", "LunarLander", "CartPole"):
         row = found.loc[(task, "repair")]
         assert interval(row.over_iif, row.over_iif_low, row.over_iif_high, "+.0f") in readme
-        open_ = task == "MiniGrid"  # "not told apart"
-        assert (found.loc[(task, "IIF, paced"), "over_paced_high"] > 0) == open_
+    at_one_pace = found.xs("IIF, paced", level="arm")
+    assert set(at_one_pace.index) == set(pace.SEEDS)
+    open_ = at_one_pace[at_one_pace.over_paced_high > 0]  # "not told apart"
+    assert set(open_.index) == {"MiniGrid", "FrozenLakeSlippery8x8"}
+    assert (open_.over_paced_low < 0).all()
+    assert (found.xs("PPO, paced", level="arm").gain > 0).all()  # "below plain PPO on none"
 
 
 def test_watching_changes_nothing_and_notes_the_bias():
