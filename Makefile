@@ -58,7 +58,7 @@ check: $(STAMP)  ## lint, types and the quick unit tests, about a minute
 
 test: check  ## everything: check, every chapter executed, every page opened in a browser
 	$(BIN)/pytest tests/unit -q -n 2 -m slow
-	$(BIN)/pytest tests/book -q
+	$(BIN)/pytest tests/book -q -n 2 --dist loadgroup
 	$(BIN)/pytest -q -n 2 --dist loadscope --nbval-lax --nbval-current-env --nbval-cell-timeout=600 book/*.ipynb
 
 bench: $(STAMP)  ## the table of times, measured here and now

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "book"), str(Path(__file__).parent)]
@@ -18,27 +21,39 @@ WHY_NOT = pytest.StashKey[str]()
 
 
 @pytest.fixture(scope="session")
-def smoke_executed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder that all processes of this test run have in common."""
+    base = tmp_path_factory.getbasetemp()
+    return base if worker_id == "master" else base.parent
+
+
+@pytest.fixture(scope="session")
+def smoke_runs(shared: Path) -> dict[str, build.Run]:
+    """What became of each chapter, by name: the first process to ask runs them all."""
+    told = shared / "runs.json"
+    with FileLock(shared / "runs.lock"):
+        if not told.exists():
+            runs = build.execute(build.chapters(), shared / "executed", "smoke")
+            told.write_text(json.dumps([asdict(run) for run in runs]), encoding="utf-8")
+    return {x["name"]: build.Run(**x) for x in json.loads(told.read_text(encoding="utf-8"))}
+
+
+@pytest.fixture(scope="session")
+def smoke_executed(shared: Path, smoke_runs: dict[str, build.Run]) -> Path:
     """The folder that holds the executed chapters."""
-    return tmp_path_factory.mktemp("executed")
+    return shared / "executed"
 
 
 @pytest.fixture(scope="session")
-def smoke_runs(smoke_executed: Path) -> dict[str, build.Run]:
-    """What became of each chapter, by name."""
-    return {run.name: run for run in build.execute(build.chapters(), smoke_executed, "smoke")}
-
-
-@pytest.fixture(scope="session")
-def site(
-    smoke_runs: dict[str, build.Run],
-    smoke_executed: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Path:
-    """The built pages."""
+def site(shared: Path, smoke_runs: dict[str, build.Run], smoke_executed: Path) -> Path:
+    """The built pages: the first process to ask builds them."""
     broken = [run.name for run in smoke_runs.values() if run.error]
     assert not broken, f"no pages without these chapters: {broken}"
-    return build.build_html(smoke_executed, tmp_path_factory.mktemp("site"))
+    html = shared / "site" / "html"
+    with FileLock(shared / "site.lock"):
+        if not html.exists():
+            build.build_html(smoke_executed, shared / "site")
+    return html
 
 
 @pytest.fixture(scope="session")

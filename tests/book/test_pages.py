@@ -17,7 +17,10 @@ PAGES = [*build.toc_files(), *OTHERS]
 LEAST_CONTRAST = 4.5  # WCAG 2.1, level AA, for text of ordinary size
 
 
-@pytest.fixture(scope="module", params=PAGES)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in PAGES],
+)
 def page(request: pytest.FixtureRequest, driver: browser.Driver, site: Path) -> browser.Driver:
     """The browser, showing one page."""
     path = site / f"{request.param}.html"
