@@ -13,9 +13,10 @@ Categorical: A_hat ~ phi(s)' w_a by ridge regression, one per action, and
     A_bar(s, a) = phi(s)' (w_a - sum over b of pi(b | s) w_b).
 Gaussian: A_hat ~ phi(s)' (u + W z) with z = (a - mean) / std, and A_bar(s, a) = phi(s)' W z.
 Either way the mean of A_bar over the policy's actions is 0 in every state, as an advantage's must
-be, so that errors of the critic fall out. phi are the features on which the last layers of the
-network act: A_bar is what these layers could learn from the records (compatible features, Sutton
-et al. 2000; the constraint, Pan et al. 2022).
+be, so that what the critic gets wrong about a state mostly falls out (all of it where the actions
+were tried equally often). phi are the features on which the last layers of the network act: A_bar
+is what these layers could learn from the records (compatible features, Sutton et al. 2000; the
+constraint, Pan et al. 2022).
 """
 
 from __future__ import annotations

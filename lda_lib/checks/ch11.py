@@ -70,7 +70,7 @@ def ex11_1(fn: Callable) -> str:
 
 @check
 def ex11_2(fn: Callable) -> str:
-    """`fn(effect, a, b) -> interaction` of two groups that may overlap."""
+    """`fn(gain, a, b) -> interaction` of two groups that may overlap."""
     rng = np.random.default_rng(2)
     n = 12
     weight, pair = torch.from_numpy(rng.normal(size=n)), torch.from_numpy(rng.normal(size=(n, n)))

@@ -236,6 +236,13 @@ def test_the_readme_quotes_the_study_of_pace():
     assert set(open_.index) == {"MiniGrid", "FrozenLakeSlippery8x8"}
     assert (open_.over_paced_low < 0).all()
     assert (found.xs("PPO, paced", level="arm").gain > 0).all()  # "below plain PPO on none"
+    rows = pd.concat([rows_of("pace"), rows_of("tuned")]).replace({"arm": {"IIF 50 %": "IIF"}})
+    last = {task: mine[mine["round"] == mine["round"].max()] for task, mine in rows.groupby("task")}
+    low = last["FrozenLakeSlippery"].groupby("arm").return_mean.agg(lambda x: (x < 0.5).sum())
+    assert [low[x] for x in ("IIF", "repair", "PPO")] == [18, 4, 1]
+    assert [low[f"{x}, paced"] for x in ("IIF", "repair", "PPO")] == [17, 1, 0]
+    lake = rows[rows.task == "FrozenLake"].pivot_table("return_mean", "seed", "arm")
+    assert (lake["PPO x16"] > lake["repair"]).sum() == 19
 
 
 def test_watching_changes_nothing_and_notes_the_bias():
