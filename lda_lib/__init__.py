@@ -8,7 +8,7 @@ from ._version import __version__
 from .attribution import influence
 from .config import PPOConfig
 from .evaluation import Evaluation
-from .exact import exact_advantage, exact_return, exact_values, finite_model
+from .exact import action_probs, exact_advantage, exact_return, exact_values, finite_model
 from .files import CheckpointError
 from .filters import IIF, AdvantageHeuristic, LowestAdvantage, RandomDrop, TDError
 from .own import OwnAgent, Scorable, as_rollout
@@ -46,6 +46,7 @@ __all__ = [
     "Trace",
     "TrajectoryValue",
     "__version__",
+    "action_probs",
     "as_rollout",
     "exact_advantage",
     "exact_return",

@@ -27,6 +27,7 @@ from .collect import check_fit
 from .config import PPOConfig
 from .ghost import ghost_scores
 from .loss import Params, policy_loss, standardise
+from .policy import Architecture
 from .rollout import Rollout
 from .step import OptState, Trace, preconditioner
 from .targets import Return, Target, call, target_gradient
@@ -51,9 +52,10 @@ def influence(
     estimator: str = "tracin",
     clip_width: float = 0.0,
     opt_state: OptState | None = None,
-    clip: float = 0.2,
-    vf_coef: float = 0.5,
-    ent_coef: float = 0.0,
+    adam_eps: float = 1e-5,
+    clip: float | None = None,
+    vf_coef: float | None = None,
+    ent_coef: float | None = None,
     batch_size: int = 64,
     rng: np.random.Generator | None = None,
 ) -> Tensor:
@@ -84,9 +86,10 @@ def influence(
             this much of the ratio; 0.01 where many ratios reach the clip. 0: exact.
         opt_state: without a trace, Adam's state as the update finds it (`agent.opt_state`): the
             target gradient is scaled as Adam would scale a step. With plain scores, None.
-        clip: PPO's epsilon.
-        vf_coef: weight of the value term in the full loss.
-        ent_coef: weight of the entropy term in the full loss.
+        adam_eps: epsilon of that Adam.
+        clip: PPO's epsilon; None: the trace's, or 0.2.
+        vf_coef: weight of the value term in the full loss; None: the trace's, or 0.5.
+        ent_coef: weight of the entropy term in the full loss; None: the trace's, or 0.
         batch_size: group size of `normalize="minibatch"`.
         rng: source of its permutation; by default always the same one.
 
@@ -108,7 +111,17 @@ def influence(
         raise ValueError(f"clip_width: {clip_width!r}, expected 0, or above with 'unrolled'")
     if trace is not None and opt_state is not None:
         raise ValueError("opt_state: given with a trace, which holds its own; expected None")
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(f"batch_size: {batch_size!r}, expected a whole number from 1")
+    if rng is not None and not isinstance(rng, np.random.Generator):
+        raise ValueError(f"rng: {rng!r}, expected a numpy Generator or None")
     _check_fit(policy, rollout)
+    if trace is not None:
+        _check_trace(policy, rollout, trace, score_loss, estimator)
+    usual = PPOConfig() if trace is None else trace.config
+    clip = usual.clip if clip is None else clip
+    vf_coef = usual.vf_coef if vf_coef is None else vf_coef
+    ent_coef = usual.ent_coef if ent_coef is None else ent_coef
 
     def losses(records: Rollout, advantage: Tensor) -> Losses:
         """Per-record loss and log_prob, both (n,), as a function of the policy."""
@@ -132,10 +145,13 @@ def influence(
     else:
         rng = np.random.default_rng(0) if rng is None else rng
         advantage = normalized(rollout.advantage, normalize, batch_size, rng)
-        params = {k: x.detach() for k, x in policy.named_parameters()}
+        params = {k: x.detach() for k, x in policy.named_parameters() if x.requires_grad}
+        if not params:
+            raise ValueError("policy: no parameter requires a gradient, so nothing can be learnt")
         v = target_gradient(policy, params, rollout, target)
         if opt_state is not None:
-            v = _scaled(v, preconditioner(opt_state, PPOConfig(optimizer="adam")))
+            config = PPOConfig(optimizer="adam", adam_eps=adam_eps)
+            v = _scaled(v, preconditioner(opt_state, config))
         if method == "jvp":
             scores, log_prob = _jvp(policy, params, losses(rollout, advantage), v)
         elif method == "ghost":
@@ -234,8 +250,31 @@ def _check_fit(policy: nn.Module, rollout: Rollout) -> None:
         )
     if not callable(getattr(policy, "log_prob", None)):
         raise ValueError(f"policy: {type(policy).__name__} has no log_prob(obs, action)")
-    if (arch := getattr(policy, "arch", None)) is not None:
+    if isinstance(arch := getattr(policy, "arch", None), Architecture):
         check_fit(rollout, arch)
+
+
+def _check_trace(
+    policy: nn.Module, rollout: Rollout, trace: Trace, score_loss: str, estimator: str
+) -> None:
+    """A trace holds what happened to the records of one rollout: is it this one?"""
+    if len(trace.weight) != len(rollout):
+        raise ValueError(
+            f"trace: of an update on {len(trace.weight)} records, expected the rollout's "
+            f"{len(rollout)}"
+        )
+    if estimator != "unrolled" and score_loss == "full" and trace.critic[0] is not None:
+        raise ValueError(
+            "score_loss: 'full' with the trace of a critic that learnt from other minibatches "
+            "(critic='all'), expected 'policy', or estimator='unrolled'"
+        )
+    with torch.no_grad():
+        log_prob = call(
+            policy,
+            trace.params[0],
+            lambda p: p.log_prob(rollout.obs, rollout.action),  # type: ignore[operator]
+        )
+    _warn_if_stale(log_prob, rollout.logp)
 
 
 def _warn_if_stale(log_prob: Tensor, logp: Tensor, tolerance: float = 1e-3) -> None:

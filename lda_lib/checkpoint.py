@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
+from weakref import ref
 
 import numpy as np
 import torch
@@ -16,6 +18,7 @@ from .policy import architecture_from, load_weights
 from .ppo import PPO, Keep, Mend
 from .repair import Past, Repair
 from .step import OptState
+from .tasks import TASKS, Task
 
 FORMAT = 1
 
@@ -38,10 +41,11 @@ def save_agent(agent: PPO, path: str | os.PathLike) -> None:
         actions = collector.episode_in_progress(e).actions
         tensors[f"actions.{e}"] = torch.from_numpy(actions)
     task = agent.task
+    by_name = task == (TASKS.get(task.name) or Task(task.name, task.name))
     info = {
         "kind": "agent",
         "format": FORMAT,
-        "task": None if task.factory else task.name,
+        "task": task.name if by_name else None,
         "task_name": task.name,
         "arch": asdict(agent.policy.arch),
         "config": asdict(agent.config),
@@ -100,8 +104,8 @@ def _rebuild(
 ) -> PPO:
     if task is None and info["task"] is None:
         raise CheckpointError(
-            f"path: the agent in {str(path)!r} was trained in {info['task_name']!r}, which is no "
-            "gymnasium id; pass it as task="
+            f"path: the agent in {str(path)!r} was trained in {info['task_name']!r}, which its "
+            "name alone does not bring back; pass it as task="
         )
     was = {"keep": info["keep"], "repair": info.get("repair", "no repair")}
     now = {"keep": describe_keep(keep), "repair": describe_keep(repair, "no repair")}
@@ -139,8 +143,18 @@ def _rebuild(
     if isinstance(repair, Repair):
         rounds = len({name.split(".")[1] for name in tensors if name.startswith("past.")})
         pasts = (part(f"past.{i}.") for i in range(rounds))
+        repair._owner = ref(agent)
         repair.memory = [Past(**{k: x.to(device) for k, x in p.items()}) for p in pasts]
-    if not agent.task.shared:
+    if agent.task.shared:
+        agent.collector.counts = list(info["counts"])
+        agent.collector.begin_anew()
+        warnings.warn(
+            f"task: {agent.task.name!r} is one environment object, whose episode in progress "
+            "cannot be lived again; a new one begins, and the history will not be bit-identical "
+            "to an uninterrupted run",
+            stacklevel=4,
+        )
+    else:
         actions = [tensors[f"actions.{e}"].numpy() for e in range(agent.n_envs)]
         agent.collector.resume(info["counts"], actions, np.asarray(tensors["obs"]))
     return agent
@@ -148,4 +162,5 @@ def _rebuild(
 
 def describe_keep(keep: Callable | None, nothing: str = "no filter") -> str:
     """A filter or repair in words, to be compared on resuming."""
-    return nothing if keep is None else getattr(keep, "__name__", None) or repr(keep)
+    told = nothing if keep is None else getattr(keep, "__name__", None) or repr(keep)
+    return re.sub(r" at 0x[0-9a-f]+", "", told)  # where a function lay in memory

@@ -134,7 +134,7 @@ def train(task: str, out: Path, rounds: int | None, resume: bool, episodes: int,
     if resume and checkpoint.exists():
         _check_same_run(out, settings)
         hooks = _hooks(choices["keep"], choices["drop"], choices["repair"])
-        agent = PPO.load(checkpoint, **hooks)
+        agent = PPO.load(checkpoint, device=choices["device"], **hooks)
         click.echo(f"{checkpoint}: goes on after round {agent.round}")
     elif checkpoint.exists():
         raise click.UsageError(f"{out} holds a run already: add --resume, or choose another --out")
@@ -290,8 +290,8 @@ def _sb3_rollout(
 def load(run: Path) -> PPO:
     """The agent of a run's folder or checkpoint, with the filter it was trained with."""
     path = run / CHECKPOINT if run.is_dir() else run
-    with warnings.catch_warnings():  # the filter plays no part here
-        warnings.filterwarnings("ignore", message="keep:")
+    with warnings.catch_warnings():  # neither plays a part here
+        warnings.filterwarnings("ignore", message="(keep|repair):")
         return PPO.load(path)
 
 

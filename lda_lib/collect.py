@@ -25,7 +25,10 @@ def check_fit(rollout: Rollout, arch: Architecture) -> None:
     """Raise ValueError unless the records have the observations and actions of `arch`."""
     expected = (arch.obs_shape, arch.action_kind, arch.action_dim)
     spaces = rollout.task.spaces
-    made = (spaces.obs_shape, spaces.action_kind, spaces.action_dim)
+    dim = spaces.action_dim
+    if spaces.guessed and spaces.action_kind == arch.action_kind == "discrete":
+        dim = max(dim, arch.action_dim)  # the last actions may never have been taken
+    made = (spaces.obs_shape, spaces.action_kind, dim)
     if len(rollout) and made != expected:
         raise ValueError(
             f"rollout: its records have observations, actions {made}, the policy expects "
@@ -64,6 +67,12 @@ class Collector:
         self.counts = [0] * n_envs  # episodes begun in each environment
         self.actions: list[list] = [[] for _ in range(n_envs)]  # of the episode in progress
         self.begin_anew()
+
+    def close(self) -> None:
+        """Close the environments, but one that others may share."""
+        if not self.task.shared:
+            for env in self.envs:
+                env.close()
 
     def begin_anew(self) -> None:
         """Begin a new episode in every environment."""
@@ -159,7 +168,8 @@ class Collector:
                     self.obs[e] = encode(raw)
         for e in range(n_envs):
             episodes[self.episode_id(e)] = self.episode_in_progress(e)
-        if not np.isfinite(obs).all():
+        seen = [obs, self.obs, *hidden.values()]
+        if not all(np.isfinite(x).all() for x in seen):
             raise ValueError(f"observation: task {task.name!r} returned a value that is not finite")
         return self._finish(policy, obs, action, reward, flags, place, hidden, episodes, gamma, lam)
 

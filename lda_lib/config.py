@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
+from numbers import Integral, Real
 from typing import Any, TypeVar
 
 C = TypeVar("C")
@@ -31,7 +33,8 @@ class PPOConfig:
         adam_eps: Adam's epsilon.
         max_grad_norm: clip the gradient of each step to this norm; None leaves it alone.
         drop_remainder: leave out an epoch's last, smaller minibatch.
-        critic: "kept": the value learns from the kept records only; "all": from every record.
+        critic: "kept": the value learns from the kept records only; "all": each of its minibatches
+            is drawn from all records, and is as large as the policy's.
         equal_steps: cycle the kept records to as many minibatches as the full buffer makes.
         restart: with a filter, begin every round with the same seed and fresh episodes.
         compile: True, False, or "auto": compile the optimiser step when a run is long enough
@@ -62,16 +65,24 @@ class PPOConfig:
     threads: int | None = 1
 
     def __post_init__(self) -> None:
-        expect_whole(self, "n_steps", "batch_size", "epochs")
+        expect_whole(self, "n_steps", "epochs")
+        expect_whole(self, "batch_size", least=2)  # alone, a record's standardised advantage is 0
         for name in ("gamma", "lam"):
-            expect(self, name, 0 <= getattr(self, name) <= 1, "a number from 0 to 1")
-        for name in ("lr", "clip", "adam_eps"):
-            expect(self, name, getattr(self, name) > 0, "a number above 0")
-        for name in ("critic_lr", "desired_kl", "lr_max"):
             value = getattr(self, name)
-            expect(self, name, value is None or value > 0, "None or a number above 0")
-        norm_ok = self.max_grad_norm is None or self.max_grad_norm > 0
-        expect(self, "max_grad_norm", norm_ok, "None or a number above 0")
+            expect(self, name, is_number(value) and 0 <= value <= 1, "a number from 0 to 1")
+        for name in ("lr", "clip", "adam_eps"):
+            value = getattr(self, name)
+            expect(self, name, is_number(value) and value > 0, "a number above 0")
+        for name in ("vf_coef", "ent_coef"):
+            expect(self, name, is_number(getattr(self, name)), "a number")
+        for name in ("critic_lr", "desired_kl", "lr_max", "max_grad_norm"):
+            value = getattr(self, name)
+            fine = value is None or (is_number(value) and value > 0)
+            expect(self, name, fine, "None or a number above 0")
+        fine = self.lr_max is None or self.lr <= self.lr_max
+        expect(self, "lr", fine, f"no more than lr_max, {self.lr_max}")
+        if self.threads is not None:
+            expect_whole(self, "threads")
         for name, choices in _CHOICES.items():
             expect(self, name, getattr(self, name) in choices, f"one of {choices}")
 
@@ -116,6 +127,11 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
+def is_number(value: Any) -> bool:
+    """Whether a setting is a finite number."""
+    return isinstance(value, Real) and math.isfinite(value)
+
+
 def expect(config: Any, name: str, holds: bool, expected: str) -> None:
     """Raise a ValueError that names the setting and its value unless `holds`."""
     if not holds:
@@ -126,7 +142,7 @@ def expect_whole(config: Any, *names: str, least: int = 1) -> None:
     """Raise a ValueError unless these settings are whole numbers from `least`."""
     for name in names:
         value = getattr(config, name)
-        holds = isinstance(value, int) and value >= least
+        holds = isinstance(value, Integral) and int(value) >= least
         expect(config, name, holds, f"a whole number from {least}")
 
 

@@ -74,12 +74,14 @@ def replayed_advantage(
             environment has drawn part of the future at its reset, more than its generator.
 
     Raises:
-        ValueError: k below 2, or a horizon below 1.
+        ValueError: k below 2, a horizon below 1, or a mask in place of places.
         RuntimeError: the environment does not replay.
     """
     for name, value, least in (("k", k, 2), ("horizon", horizon, 1)):
         if not isinstance(value, int) or value < least:
             raise ValueError(f"{name}: {value!r}, expected a whole number from {least}")
+    if torch.as_tensor(index).dtype == torch.bool:
+        raise ValueError("index: a mask, expected places in the rollout, such as mask.nonzero()")
     act, task = make_actor(policy), rollout.task
 
     def live(i: int, stream: tuple[int, ...], noise: np.ndarray, action: np.ndarray) -> float:

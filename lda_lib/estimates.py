@@ -15,8 +15,14 @@ from .rollout import Rollout
 
 
 def td_error(rollout: Rollout, gamma: float, lam: float) -> np.ndarray:
-    """delta_t = A_t - gamma lam A_{t+1} within an episode, (n,): what GAE sums."""
-    advantage = rollout.advantage.cpu().double().numpy()
+    """delta_t = A_t - gamma lam A_{t+1} within an episode, (n,): what GAE sums.
+
+    A is GAE's estimate, also where the rollout's advantages have been repaired since: the critic's
+    regression target still holds it.
+    """
+    estimate = rollout.ret - rollout.value
+    made = estimate.isfinite().all() and not torch.allclose(estimate, rollout.advantage, atol=1e-3)
+    advantage = (estimate if made else rollout.advantage).cpu().double().numpy()
     following = np.append(_goes_on(rollout) * advantage[1:], 0.0)
     return advantage - gamma * lam * following
 
@@ -34,7 +40,12 @@ def monte_carlo_advantage(rollout: Rollout, gamma: float, lam: float) -> Tensor:
 
     Discounted returns run to the end of the episode; an episode that the buffer or a time limit
     cuts goes on with the critic's value.
+
+    Raises:
+        ValueError: records without a value.
     """
+    if not rollout.value.isfinite().all():
+        raise ValueError("rollout: a value is not finite, expected V(s) of every record")
     returns = summed(td_error(rollout, gamma, lam), rollout, gamma)
     returns = returns + rollout.value.cpu().double().numpy()
     state = _groups(rollout.obs.flatten(1))

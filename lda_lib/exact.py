@@ -22,7 +22,7 @@ from torch import Tensor
 
 from .policy import ActorCritic
 from .rollout import Rollout
-from .tasks import Task
+from .tasks import TASKS, Task, make_task
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,13 +38,15 @@ class FiniteModel:
     state_of: Callable[[gym.Env], int]  # index of an environment's present state
 
 
-def finite_model(task: Task) -> FiniteModel | None:
+def finite_model(task: Task | str) -> FiniteModel | None:
     """The full model of a task, or None where its states cannot be listed.
 
     Known: environments with a transition table `P` (FrozenLake and the other toy-text ones) and
     MiniGrid's empty rooms.
     """
-    if task.factory is not None:  # a wrapped environment need not follow the table inside it
+    task = make_task(task)
+    # a wrapped environment need not follow the table inside it
+    if task.factory is not None or task.wrap not in (None, TASKS["MiniGrid"].wrap):
         return None
     return _finite_model(task)
 
@@ -166,11 +168,13 @@ def exact_advantage(policy: ActorCritic, rollout: Rollout, gamma: float = 0.99) 
     """A_true(s, a) = Q(s, a) - V(s) of each record under the policy, (n,), float64.
 
     Raises:
-        ValueError: the rollout's task has no finite model.
+        ValueError: the rollout's task has no finite model, or its records no state in it.
     """
     model = finite_model(rollout.task)
     if model is None:
         raise ValueError(f"rollout: task {rollout.task.name!r} has no finite model")
+    if len(rollout) and bool((rollout.state < 0).any()):
+        raise ValueError("rollout: state is -1, expected the index of each record's state")
     with torch.no_grad():
         value, q = exact_values(action_probs(policy, model), model, gamma)
     advantage = q - value.unsqueeze(-1)

@@ -50,7 +50,7 @@ def _bootstrap(statistic: Callable, x: np.ndarray, y: np.ndarray, resamples: int
         return Interval(float("nan"), float("nan"), float("nan"))
     if resamples == 0:
         return Interval(float(statistic(x, y)), float("nan"), float("nan"))
-    between = stats.bootstrap(
+    drawn = stats.bootstrap(
         (x, y),
         statistic,
         paired=True,
@@ -58,8 +58,11 @@ def _bootstrap(statistic: Callable, x: np.ndarray, y: np.ndarray, resamples: int
         n_resamples=resamples,
         method="percentile",
         rng=seed,
-    ).confidence_interval
-    return Interval(float(statistic(x, y)), float(between.low), float(between.high))
+    )
+    low, high = drawn.confidence_interval
+    if np.isnan(low):  # draws of one kind alone: few planted records, few values
+        low, high = np.nanquantile(drawn.bootstrap_distribution, (0.025, 0.975))
+    return Interval(float(statistic(x, y)), float(low), float(high))
 
 
 def lds(scores: Tensor, keep: Tensor, outcome: Tensor, resamples: int = 1000) -> Interval:

@@ -111,7 +111,8 @@ def agent_scores(
         if learns != "adam":
             raise ValueError(f"adam_aware: True for an agent with {learns}, expected adam")
         if float(agent.opt_state.t) > 0:
-            settings = settings | {"opt_state": agent.opt_state}
+            eps = agent.config.adam_eps
+            settings = {"opt_state": agent.opt_state, "adam_eps": eps} | settings
     if scored_by is not None:
         return scored_by(rollout, target, **settings)
     config = agent.config

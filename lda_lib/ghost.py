@@ -78,15 +78,16 @@ def _directions(name: str, v: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _product(module: nn.Module, x: Tensor, delta: Tensor, v: dict[str, Tensor]) -> Tensor:
     """< gradient of record i, v > for one layer, (n,)."""
-    if isinstance(module, nn.Linear):
-        product = (torch.nn.functional.linear(x, v["weight"]) * delta).flatten(1).sum(1)
-    elif isinstance(module, nn.Conv2d):
-        along = torch.nn.functional.conv2d(
-            x, v["weight"], None, module.stride, module.padding, module.dilation, module.groups
-        )
-        product = (along * delta).flatten(1).sum(1)
-    else:
+    if not isinstance(module, nn.Linear | nn.Conv2d):
         return (delta * v["log_std"]).sum(1)
+    weight = v.get("weight", torch.zeros_like(module.weight))  # absent where it does not learn
+    if isinstance(module, nn.Linear):
+        along = torch.nn.functional.linear(x, weight)
+    else:
+        along = torch.nn.functional.conv2d(
+            x, weight, None, module.stride, module.padding, module.dilation, module.groups
+        )
+    product = (along * delta).flatten(1).sum(1)
     if "bias" in v:
         shape = (1, -1) + (1,) * (delta.ndim - 2)
         product = product + (delta * v["bias"].reshape(shape)).flatten(1).sum(1)

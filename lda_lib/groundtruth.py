@@ -102,7 +102,7 @@ def retrain(
             common = frozen.batches(np.ones(n, bool))
             yield _replay(frozen, part.to(frozen.rollout.reward), [common], critic)
         else:
-            own = [frozen.batches(row) for row in part.numpy()]
+            own = [frozen.batches(row) for row in part.cpu().numpy()]
             if len({tuple(len(i) for i, _ in one) for one in own}) > 1:
                 counts = sorted(set(part.sum(1).tolist()))
                 raise ValueError(f"keep: rows keep {counts} records, expected equally many")
@@ -124,11 +124,12 @@ def _replay(frozen: FrozenRound, weight: Tensor, schedules: list, with_critic: b
 
     def batches() -> Iterator[tuple[Records, Records | None]]:
         for steps in zip(*schedules, strict=True):
-            index = torch.from_numpy(np.stack([i for i, _ in steps]))  # (1 or r, b)
+            index = torch.from_numpy(np.stack([i for i, _ in steps])).to(place)  # (1 or r, b)
             critic = steps[0][1]  # everyone's critic meets the same records
             batch = records.take(index if own else index[0])
             batch = batch._replace(weight=weight.gather(1, index.expand(r, -1)))
-            yield batch, None if critic is None else records.take(torch.from_numpy(critic))
+            whose = None if critic is None else torch.from_numpy(critic).to(place)
+            yield batch, None if whose is None else records.take(whose)
 
     params, state = policy.replicas(r, frozen.state)
     return side_by_side(policy, params, state, batches(), config, own)[0]

@@ -150,7 +150,8 @@ def as_rollout(
         advantage: (n,), not standardised: the score does that as training does.
         value: (n,), V(s) when the record was made.
         reward: (n,).
-        ret: (n,), the critic's regression target; advantage + value by default.
+        ret: (n,), the critic's regression target; advantage + value by default, and by definition
+            where filters ask for TD errors.
         episode: (n,), number of the episode.
         t: (n,), step of the episode.
         env: (n,), number of the environment.
@@ -211,7 +212,8 @@ def _spaces(obs: Tensor, action: Tensor) -> Spaces:
         return Spaces(*seen, "box", 1 if action.ndim == 1 else action.shape[1])
     if action.ndim == 2:
         return Spaces(*seen, "multidiscrete", action.shape[1])
-    return Spaces(*seen, "discrete", int(action.max()) + 1 if len(action) else 0)
+    count = int(action.max()) + 1 if len(action) else 0
+    return Spaces(*seen, "discrete", count, guessed=True)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Callable, Iterable
+from numbers import Integral
 from typing import Any
 
 import gymnasium as gym
@@ -59,7 +60,6 @@ class PPO:
         policy: the networks.
         config: all settings; where `desired_kl` is set, with the next round's learning rate.
         round: updates made so far.
-        scores: scores of the filter's last call, or None.
     """
 
     def __init__(
@@ -77,12 +77,17 @@ class PPO:
         self.task = make_task(task)
         defaults = {"lr": self.task.lr, "optimizer": self.task.optimizer}
         self.config = PPOConfig.preset(preset, **(defaults | settings))
-        if not isinstance(seed, int) or seed < 0:
-            raise ValueError(f"seed: {seed!r}, expected a whole number from 0")
+        whole("seed", seed, 0)
+        whole("n_envs", n_envs, 1)
+        for name, hook in (("keep", keep), ("repair", repair)):
+            if hook is not None and not callable(hook):
+                raise ValueError(f"{name}: {hook!r}, expected a function of agent and rollout")
+        _check_device(device)
         if self.config.n_steps % n_envs:
             raise ValueError(f"n_envs: {n_envs} does not divide n_steps {self.config.n_steps}")
         if self.config.threads is not None:
             torch.set_num_threads(self.config.threads)
+        seed = int(seed)
         self.seed, self.keep, self.repair, self.n_envs = seed, keep, repair, n_envs
         self.round = self.collected = self.optimizer_steps = 0
         self.compiled = self.config.compile is True
@@ -116,6 +121,7 @@ class PPO:
     def collect(self) -> Rollout:
         """Make a rollout of `config.n_steps` records. The parameters do not change."""
         if self._restarts:
+            self.collector.close()
             self.collector = self._new_collector()
         size = (self.config.n_steps // self.n_envs, self.n_envs)
         noise = draw_noise(self.policy, self.rng("actions", self.collected), size)
@@ -137,8 +143,8 @@ class PPO:
             A `Trace`, or the update's mean statistics.
 
         Raises:
-            ValueError: the rollout is another policy's; `keep` has the wrong shape or values, or
-                drops everything.
+            ValueError: the rollout's records do not fit the policy; `keep` has the wrong shape or
+                values, or drops everything.
             FloatingPointError: the loss or the parameters are no longer finite; the agent keeps
                 the parameters it had.
         """
@@ -211,8 +217,9 @@ class PPO:
         Returns:
             The history of the whole run, one tidy row per round.
         """
-        if not isinstance(rounds, int) or rounds < 0:
-            raise ValueError(f"rounds: {rounds!r}, expected a whole number from 0")
+        whole("rounds", rounds, 0)
+        whole("episodes", episodes, 0)
+        whole("evaluate_every", evaluate_every, 1)
         if self.config.compile == "auto" and not self.compiled:
             self.compiled = rounds >= COMPILE_FROM_ROUNDS and can_compile(self.policy)
         bar: Iterable[int] = range(rounds)
@@ -252,8 +259,13 @@ class PPO:
             if save is not None:
                 self.save(save)
             if callback is not None:
-                callback(self, rollout, getattr(self.keep, "scores", None), keep)
+                callback(self, rollout, self.scores, keep)
         return self.history
+
+    @property
+    def scores(self) -> Tensor | None:
+        """Scores of the filter's last call, (n,); None where there are none."""
+        return getattr(self.keep, "scores", None)
 
     @property
     def history(self) -> pd.DataFrame:
@@ -291,6 +303,22 @@ class PPO:
         from .checkpoint import load_agent
 
         return load_agent(path, keep=keep, repair=repair, task=task, device=device)
+
+
+def whole(name: str, value: Any, least: int) -> None:
+    """Raise a ValueError that names the argument unless it is a whole number from `least`."""
+    if not isinstance(value, Integral) or value < least:
+        raise ValueError(f"{name}: {value!r}, expected a whole number from {least}")
+
+
+def _check_device(device: str | torch.device) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"device: {device!r}, expected one that torch has here ({reason})"
+        ) from error
 
 
 def stream(seed: int, purpose: str, count: int) -> np.random.Generator:

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
+from weakref import ReferenceType, ref
 
 import torch
 from torch import Tensor
@@ -56,6 +57,7 @@ class Repair:
     strength: float = 30.0
     rounds: int = 1
     memory: list[Past] = field(default_factory=list, repr=False, compare=False)
+    _owner: ReferenceType | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.strength, int | float) or not self.strength > 0:
@@ -65,6 +67,9 @@ class Repair:
 
     def __call__(self, agent: PPO, rollout: Rollout) -> Rollout:
         """The same records with repaired advantages; returns, and so the critic's, stay."""
+        if self._owner is not None and self._owner() is not agent:
+            self.memory = []  # of another agent
+        self._owner = ref(agent)
         now = Past(rollout.obs, rollout.action, rollout.advantage - rollout.advantage.mean())
         self.memory = [*self.memory, now][-self.rounds :]
         past = Past(*(torch.cat(x) for x in zip(*self.memory, strict=True)))
@@ -113,9 +118,9 @@ def _features(policy: ActorCritic, obs: Tensor) -> tuple[Tensor, Tensor]:
 
 def _ridge(x: Tensor, y: Tensor, strength: float) -> Tensor:
     """The w of least |x w - y|^2 + strength |w|^2, (f,); 0 where there is no record."""
-    gram = (x.T @ x).double()
+    gram = (x.T @ x).cpu().double()  # in double precision, which not every device has
     gram.diagonal().add_(strength)
-    return torch.linalg.solve(gram, (x.T @ y).double()).to(x)
+    return torch.linalg.solve(gram, (x.T @ y).cpu().double()).to(x)
 
 
 def _standard_scores(policy: ActorCritic, mean: Tensor, action: Tensor) -> Tensor:

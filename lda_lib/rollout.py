@@ -71,6 +71,10 @@ class Rollout:
         return {name: value for name, value in named.items() if isinstance(value, Tensor)}
 
     def __getitem__(self, index: int | slice | Tensor | np.ndarray | list) -> Rollout:
+        if isinstance(index, np.ndarray | np.generic | Tensor) and index.ndim == 0:
+            if index.dtype in (torch.bool, np.bool_):
+                raise IndexError(f"index: {index!r}, expected a place, a mask (n,) or places")
+            index = int(index)
         if isinstance(index, int):
             if not -len(self) <= index < len(self):
                 raise IndexError(f"index: {index}, expected below {len(self)} records")

@@ -23,6 +23,7 @@ def score_table(rollout: Rollout, scores: Tensor, order: str = "score") -> pd.Da
         order: "score": from the highest to the lowest. "extremes": by absolute value, so that the
             highest and the lowest come first. "index": as collected.
     """
+    scores = torch.as_tensor(scores)
     if scores.shape != (len(rollout),):
         raise ValueError(f"scores: shape {tuple(scores.shape)}, expected ({len(rollout)},)")
     table = rollout.table(score=scores).reset_index()
@@ -47,7 +48,8 @@ def influence_history(
     parameters change along the run, the question does not. Later data that the record's learning
     changed is not followed (paper section 3: the local view). `table.groupby(...).score.sum()`
     then answers for states, actions or rounds, and `table.score.sum()` for the whole run: with
-    unclipped SGD it is, times lr / batch size, the first-order change of the target.
+    unclipped SGD at one rate it is, times lr / batch size, the first-order change of the target.
+    Where the rate follows `desired_kl`, sum `table.score * table.lr`.
 
     Args:
         policy: the network (its architecture; parameters come from the traces).
@@ -57,14 +59,15 @@ def influence_history(
         settings: further arguments of `influence`.
 
     Returns:
-        One row per record: round (from 1), index, score, and the record's own columns.
+        One row per record: round (from 1), index, score, the record's own columns, and lr, the
+        learning rate of its round.
     """
     tables = []
     for number, (rollout, trace) in enumerate(rounds, 1):
         scores = influence(policy, rollout, target, trace=trace, **settings)
         table = score_table(rollout, scores, order="index")
         table.insert(0, "round", number)
-        tables.append(table)
+        tables.append(table.assign(lr=trace.config.lr))
     if not tables:
         raise ValueError("rounds: empty, expected at least one (rollout, trace)")
     return pd.concat(tables, ignore_index=True)

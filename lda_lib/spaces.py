@@ -20,12 +20,14 @@ class Spaces:
         action_kind: "discrete" or "box"; records of other libraries' agents also "multidiscrete"
             or "multibinary".
         action_dim: number of actions (discrete) or of action components (box).
+        guessed: the number of actions was read off records, in which some may never occur.
     """
 
     obs_kind: str
     obs_shape: tuple[int, ...]
     action_kind: str
     action_dim: int
+    guessed: bool = False
 
 
 def describe(env: gym.Env) -> Spaces:

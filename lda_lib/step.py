@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
+from types import FunctionType
 from typing import NamedTuple
 
 import numpy as np
@@ -149,7 +150,12 @@ def _make_step(arch: Architecture, config: PPOConfig, compiled: bool) -> Step:
         params, state = optimizer_step(params, grads, state, lr, config)
         return params, state, statistics
 
-    return torch.compile(step, dynamic=False) if compiled else step
+    if not compiled:
+        return step
+    # torch counts recompilations by code object, eight for all steps of a process; beyond them it
+    # would go on uncompiled without a word. So each step gets a code object of its own.
+    own = FunctionType(step.__code__.replace(), step.__globals__, "step", None, step.__closure__)
+    return torch.compile(own, dynamic=False)
 
 
 def can_compile(policy: ActorCritic) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -55,15 +56,24 @@ class Action:
 
     def __call__(self, policy: nn.Module, rollout: Rollout) -> Tensor:
         """Return f, a scalar."""
-        if isinstance(self.obs, int):
+        spaces = rollout.task.spaces
+        if isinstance(self.obs, Integral):
             size = rollout.obs.shape[-1]
-            if rollout.obs.ndim != 2 or not 0 <= self.obs < size:
+            if rollout.obs.ndim != 2 or not (rollout.obs.sum(1) == 1).all():
+                raise ValueError(
+                    f"obs: index {self.obs}, expected an observation {tuple(rollout.obs.shape[1:])}"
+                )
+            if not 0 <= self.obs < size:
                 raise ValueError(f"obs: index {self.obs}, expected a one-hot state below {size}")
             obs = torch.zeros_like(rollout.obs[:1])
-            obs[0, self.obs] = 1.0
+            obs[0, int(self.obs)] = 1.0
         else:
             obs = torch.as_tensor(self.obs).to(rollout.obs).reshape(1, *rollout.obs.shape[1:])
-        action = torch.as_tensor(self.action).to(rollout.action)
+        given = torch.as_tensor(self.action)
+        if spaces.action_kind == "discrete" and not spaces.guessed:
+            if not 0 <= int(given) < spaces.action_dim:
+                raise ValueError(f"action: {int(given)}, expected one below {spaces.action_dim}")
+        action = given.to(rollout.action)
         action = action.reshape(1, *rollout.action.shape[1:])
         return policy.log_prob(obs, action).squeeze(0)  # type: ignore[operator]
 

@@ -54,6 +54,7 @@ class Task:
         wrap: wrapper applied to the environment.
         factory: makes the environment where there is no id.
         shared: the factory returns one and the same object each time.
+        takes_kwargs: the factory passes keyword arguments on to `gymnasium.make`.
         rounds: rounds of the paper's figure for this task.
         drop: the paper's p as a fraction (IIF drops this share of the negative records).
         optimizer: "sgd" or "adam".
@@ -65,21 +66,25 @@ class Task:
     kwargs: dict[str, Any] = field(default_factory=dict, hash=False)
     module: str | None = None
     wrap: Callable[[gym.Env], gym.Env] | None = None
-    factory: Callable[[], gym.Env] | None = None
+    factory: Callable[..., gym.Env] | None = None
     shared: bool = False
+    takes_kwargs: bool = False
     rounds: int = 20
     drop: float = 0.5
     optimizer: str = "adam"
     lr: float = 3e-4
 
     def make(self, **kwargs: Any) -> gym.Env:
-        """Return a new environment; `kwargs` (such as `render_mode`) add to the task's own."""
+        """Return a new environment; `kwargs` (such as `render_mode`) add to the task's own.
+
+        A function of the user's own that makes environments does not get them.
+        """
         if self.module:
             module = importlib.import_module(self.module)
             if self.env_id not in gym.registry:
                 gym.register_envs(module)
         if self.factory:
-            return self.factory()
+            return self.factory(**kwargs) if self.takes_kwargs else self.factory()
         assert self.env_id is not None
         options = {"disable_env_checker": True, **self.kwargs, **kwargs}
         try:
@@ -185,7 +190,7 @@ def make_task(task: str | Task | gym.Env | Callable[[], gym.Env]) -> Task:
     elif isinstance(task, gym.Env):
         made = _from_environment(task)
     elif callable(task):
-        made = Task(getattr(task, "__name__", "environment"), factory=task)
+        made = _from_factory(task)
     else:
         raise TypeError(
             f"task: {task!r} is a {type(task).__name__}, expected a name, a gymnasium id, "
@@ -195,13 +200,30 @@ def make_task(task: str | Task | gym.Env | Callable[[], gym.Env]) -> Task:
     return made
 
 
+def _from_factory(make: Callable[[], gym.Env]) -> Task:
+    """Call the function twice: does it make environments, or hand out one and the same?"""
+    envs = [make() for _ in range(2)]
+    for env in envs:
+        if not isinstance(env, gym.Env):
+            raise TypeError(
+                f"task: the function returned {env!r}, expected a gymnasium environment"
+            )
+    shared = envs[0].unwrapped is envs[1].unwrapped
+    if not shared:
+        for env in envs:
+            env.close()
+    return Task(getattr(make, "__name__", "environment"), factory=make, shared=shared)
+
+
 def _from_environment(env: gym.Env) -> Task:
     """Remake the environment from its spec; without one, use the object itself."""
     spec = env.spec
     try:
         if spec is not None:
             gym.make(spec).close()
-            return Task(spec.id, factory=lambda: gym.make(spec))
+            return Task(
+                spec.id, factory=lambda **kwargs: gym.make(spec, **kwargs), takes_kwargs=True
+            )
     except (gym.error.Error, ValueError):
         pass  # a wrapper that does not say how it was made
     return Task(type(env.unwrapped).__name__, factory=lambda: env, shared=True)

@@ -86,6 +86,7 @@ class FilterCallback(BaseCallback):
     def _on_rollout_end(self) -> None:
         model: Any = self.model
         assert self.agent is not None
+        self.agent.config = agent_from(model).config  # a setting may have changed since
         self.rollout = rollout_from(model)
         keep = self.agent.choose(self.rollout)
         model.rollout_buffer.keep(keep)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,8 @@ def fresh_rollout(
 ) -> Rollout:
     """Records that the model makes now, in its own environments; it does not learn from them.
 
-    Parameters, the model's own buffer, step count and the statistics of VecNormalize stay as they
-    are; its environments move on.
+    Parameters, the model's own buffer, step count, episode statistics and those of VecNormalize
+    stay as they are; its environments move on.
 
     Args:
         model: an on-policy model with an environment.
@@ -57,6 +58,7 @@ def fresh_rollout(
     )
     names = ("num_timesteps", "_total_timesteps", "_num_timesteps_at_start")
     before = {name: getattr(model, name) for name in names}
+    before |= {name: copy(getattr(model, name)) for name in ("ep_info_buffer", "ep_success_buffer")}
     normalize = model.get_vec_normalize_env()
     training = normalize.training if normalize is not None else False
     try:

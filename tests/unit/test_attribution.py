@@ -376,3 +376,70 @@ def test_shared_parameters_count_everywhere_and_stay_in_place(method):
         g = torch.autograd.grad(log_prob[i], [weight, bias], retain_graph=True)
         expected = rollout.advantage[i] * sum((x * y).sum() for x, y in zip(g, v, strict=True))
         assert float(scores[i]) == pytest.approx(float(expected), rel=1e-10)
+
+
+def traced(**settings):
+    agent = PPO(
+        "FrozenLake", seed=0, n_steps=128, batch_size=32, epochs=2, compile=False, **settings
+    )
+    rollout = agent.collect()
+    return agent, rollout, agent.update(rollout, trace=True)
+
+
+def test_a_trace_brings_its_own_loss():
+    agent, rollout, trace = traced(clip=0.02, lr=0.5)
+    own = influence(agent.policy, rollout, trace=trace)
+    assert torch.equal(own, influence(agent.policy, rollout, trace=trace, clip=0.02))
+    assert not torch.equal(own, influence(agent.policy, rollout, trace=trace, clip=0.2))
+
+
+def test_a_trace_of_other_records_is_noticed():
+    agent, rollout, trace = traced(lr=0.5)
+    with pytest.raises(ValueError, match="trace: of an update on 128 records, .* 64"):
+        influence(agent.policy, rollout[:64], trace=trace)
+    with pytest.warns(UserWarning, match="stale"):
+        influence(agent.policy, agent.collect(), trace=trace)
+    critic = traced(critic="all")
+    with pytest.raises(ValueError, match="critic='all'"):
+        influence(critic[0].policy, critic[1], trace=critic[2], score_loss="full")
+
+
+def test_parameters_that_do_not_learn_have_no_say():
+    policy, rollout = pair(12)
+    free = influence(policy, rollout)
+    first = policy.pi[0]
+    first.weight.requires_grad_(False)
+    parts = [influence(policy, rollout, method=m) for m in ("jvp", "ghost", "vmap", "loop")]
+    assert all(relative_gap(parts[0], x) < 1e-6 for x in parts[1:])
+    assert relative_gap(free, parts[0]) > 1e-3
+    for p in policy.parameters():
+        p.requires_grad_(False)
+    with pytest.raises(ValueError, match="no parameter requires a gradient"):
+        influence(policy, rollout)
+
+
+def test_history_of_a_paced_run_knows_each_rounds_rate():
+    agent = PPO("FrozenLake", seed=0, n_steps=128, batch_size=32, compile=False, desired_kl=0.05)
+    rounds = []
+    for _ in range(3):
+        rollout = agent.collect()
+        rounds.append((rollout, agent.update(rollout, trace=True)))
+    table = influence_history(agent.policy, rounds, Action(0, 1))
+    rates = table.groupby("round").lr.first()
+    assert rates.tolist() == [trace.config.lr for _, trace in rounds] and rates.nunique() == 3
+
+
+def test_an_action_that_the_task_does_not_have_is_named():
+    agent = PPO("Acrobot", seed=0, n_steps=64, batch_size=32, compile=False)
+    rollout = agent.collect()
+    with pytest.raises(ValueError, match="action: 7, expected one below 3"):
+        influence(agent.policy, rollout, Action(rollout.obs[0], 7))
+    with pytest.raises(ValueError, match=r"obs: index 3, expected an observation \(6,\)"):
+        influence(agent.policy, rollout, Action(3, 1))
+    lake = PPO("FrozenLake", seed=0, n_steps=64, batch_size=32, compile=False)
+    records = lake.collect()
+    by_numpy = influence(lake.policy, records, Action(np.int64(0), np.int64(1)))
+    assert torch.equal(by_numpy, influence(lake.policy, records, Action(0, 1)))
+    for name, value in {"batch_size": 0, "rng": 0}.items():
+        with pytest.raises(ValueError, match=f"{name}: 0, expected"):
+            influence(lake.policy, records, **{name: value})

@@ -10,7 +10,7 @@ import pytest
 import torch
 from matplotlib import pyplot as plt
 
-from lda_lib import PPO
+from lda_lib import IIF, PPO, Repair
 from lda_lib.channel import continuations, exact_returns, same_records
 from lda_lib.studies import STUDIES
 from lda_lib.studies.data_channel import CEILING, LOCAL, MODES, PREDICTORS, correlations, long
@@ -111,3 +111,11 @@ def test_the_study_follows_each_set_in_both_modes_and_both_futures():
     table = study.table(rows)
     assert set(table.predictor) == set(PREDICTORS) and (table.spread > 0).all()
     plt.close(study.figure(rows))
+
+
+def test_settings_that_replicas_do_not_follow_are_refused():
+    for settings in ({"desired_kl": 0.01}, {"keep": IIF(0.5)}, {"repair": Repair()}):
+        agent = PPO("FrozenLake", **SMALL, **settings)
+        rollout = agent.collect()
+        with pytest.raises(ValueError, match="expected none of them"):
+            next(continuations(agent, rollout, torch.ones(1, len(rollout), dtype=torch.bool), 1))

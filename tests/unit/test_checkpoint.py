@@ -6,13 +6,15 @@ import json
 import os
 import resource
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
 
-from lda_lib import IIF, PPO, ActorCritic, CheckpointError
+from lda_lib import IIF, PPO, TASKS, ActorCritic, CheckpointError
+from lda_lib.checkpoint import describe_keep
 from lda_lib.files import save_tensors, write_whole
 
 from .test_ppo import same_history, same_parameters, small
@@ -137,3 +139,30 @@ def test_files_appear_whole_or_not_at_all(tmp_path):
     pd.DataFrame({"a": [1]}).to_csv(tmp_path / "x.csv")
     with pytest.raises(OSError, match="could not write"):
         write_whole(tmp_path / "x.csv", lambda p: (_ for _ in ()).throw(OSError(28, "No space")))
+
+
+def test_a_task_of_ones_own_is_not_taken_for_the_one_of_its_name(tmp_path):
+    lake = TASKS["FrozenLake"]
+    agent = PPO(replace(lake, kwargs={"is_slippery": True}), n_steps=64, batch_size=32)
+    agent.save(tmp_path / "a")
+    with pytest.raises(CheckpointError, match="'FrozenLake', which its name alone .* task="):
+        PPO.load(tmp_path / "a")
+    assert PPO.load(tmp_path / "a", task=agent.task).task.kwargs == {"is_slippery": True}
+
+
+def test_one_shared_environment_goes_on_with_new_episodes_and_says_so(tmp_path):
+    env = Corridor()
+    agent = PPO(lambda: env, n_steps=64, batch_size=32)
+    agent.learn(1, episodes=0, progress=False)
+    lived = list(agent.collector.counts)
+    agent.save(tmp_path / "a")
+    with pytest.warns(UserWarning, match="one environment object"):
+        again = PPO.load(tmp_path / "a", task=lambda: env)
+    assert again.collector.counts == [lived[0] + 1]
+
+
+def test_a_filter_with_a_function_inside_is_the_same_after_a_restart():
+    def made():
+        return IIF(0.5, target=lambda policy, rollout: policy.log_prob(rollout.obs, 0).mean())
+
+    assert describe_keep(made()) == describe_keep(made()) and " at 0x" not in describe_keep(made())

@@ -244,3 +244,9 @@ def test_wind_is_drawn_anew():
         for way in (seed_anew, new_wind)
     ]
     assert not torch.equal(*found)
+
+
+def test_a_mask_is_not_taken_for_places():
+    agent, rollout = buffer("FrozenLake", n_steps=64)
+    with pytest.raises(ValueError, match="index: a mask"):
+        replayed_advantage(agent.policy, rollout, rollout.advantage > 0, k=2)

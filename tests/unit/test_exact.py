@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -117,3 +120,18 @@ def test_where_states_cannot_be_listed_there_is_no_model():
     rollout = PPO("CartPole", n_steps=8).collect()
     with pytest.raises(ValueError, match="no finite model"):
         exact_advantage(PPO("CartPole").policy, rollout)
+
+
+def test_a_wrapped_task_has_no_model_of_what_is_inside():
+    plain = TASKS["FrozenLake"]
+    wrapped = replace(plain, wrap=lambda env: gym.wrappers.TransformReward(env, lambda r: r - 1))
+    assert finite_model(plain) is not None and finite_model("MiniGrid") is not None
+    assert finite_model(wrapped) is None
+
+
+def test_records_without_a_state_are_refused():
+    agent = PPO("FrozenLake", n_steps=64, batch_size=32, compile=False)
+    rollout = agent.collect()
+    lost = replace(rollout, state=torch.full_like(rollout.state, -1))
+    with pytest.raises(ValueError, match="state is -1"):
+        exact_advantage(agent.policy, lost)

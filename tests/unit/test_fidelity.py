@@ -93,3 +93,9 @@ def test_scores_by_episode_keep_their_sum(agent_and_rollout):
     assert float(spread.sum()) == pytest.approx(float(scores.sum()), abs=1e-3)
     one = rollout.episode == rollout.episode[0]
     assert torch.allclose(spread[one], scores[one].mean())
+
+
+def test_a_handful_of_planted_records_has_an_interval():
+    x = torch.arange(500).double()
+    found = auroc(x, x > 497)
+    assert found.mean == 1.0 and found.low == found.high == 1.0

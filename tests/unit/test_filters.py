@@ -18,6 +18,7 @@ from lda_lib import (
     LowestAdvantage,
     RandomDrop,
     RandomNegative,
+    Repair,
     TDError,
     TrajectoryValue,
 )
@@ -251,3 +252,26 @@ def test_trajectory_values_are_products_of_summed_gradients():
                 [expected] * int(mine.sum()), rel=1e-4
             )
             assert (keep[mine] == (expected >= 0)).all()
+
+
+def test_td_errors_survive_a_repair():
+    agent = PPO("FrozenLake", seed=0, n_steps=256, compile=False)
+    agent.learn(2, progress=False)
+    rollout = agent.collect()
+    mended = Repair()(agent, rollout)
+    assert not torch.allclose(mended.advantage, rollout.advantage, atol=1e-3)
+    for estimate in (td_error, monte_carlo_advantage):
+        before, after = (torch.as_tensor(estimate(x, 0.99, 0.95)) for x in (rollout, mended))
+        assert torch.allclose(before, after, atol=1e-5)
+    unknown = replace(rollout, value=torch.full_like(rollout.value, torch.nan))
+    with pytest.raises(ValueError, match="expected V"):
+        monte_carlo_advantage(unknown, 0.99, 0.95)
+
+
+def test_adam_aware_scores_use_the_agents_epsilon():
+    agent = PPO("FrozenLake", n_steps=256, optimizer="adam", lr=1e-3, adam_eps=1e-2, compile=False)
+    agent.update(agent.collect())
+    rollout = agent.collect()
+    own = agent_scores(agent, rollout, adam_aware=True)
+    assert torch.equal(own, agent_scores(agent, rollout, adam_aware=True, adam_eps=1e-2))
+    assert not torch.equal(own, agent_scores(agent, rollout, adam_aware=True, adam_eps=1e-5))

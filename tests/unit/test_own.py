@@ -145,3 +145,13 @@ def test_records_made_elsewhere_cannot_be_replayed():
         rollout.restore(2)
     with pytest.raises(ValueError, match="made elsewhere"):
         rollout.task.make()
+
+
+def test_actions_that_were_never_taken_are_no_fault():
+    agent = PPO("FrozenLake", n_steps=64, batch_size=32, compile=False)
+    r = agent.collect()
+    some = r[r.action < 3]
+    records = as_rollout(some.obs, some.action, some.logp, some.advantage)
+    assert relative_gap(influence(agent.policy, some), influence(agent.policy, records)) < 1e-6
+    agent.policy.arch = "resnet"  # somebody else's attribute of that name
+    assert len(influence(agent.policy, records)) == len(some)

@@ -301,7 +301,15 @@ def test_an_exploding_update_is_refused_and_the_agent_keeps_its_parameters():
     [
         ({"gamma": 1.5}, "gamma: 1.5, expected a number from 0 to 1"),
         ({"lr": 0.0}, "lr: 0.0, expected a number above 0"),
-        ({"batch_size": 0}, "batch_size: 0, expected a whole number from 1"),
+        ({"batch_size": 1}, "batch_size: 1, expected a whole number from 2"),
+        ({"lr": "1e-3"}, "lr: '1e-3', expected a number above 0"),
+        ({"vf_coef": float("nan")}, "vf_coef: nan, expected a number"),
+        ({"lr": 1e-2, "lr_max": 1e-3}, "lr: 0.01, expected no more than lr_max, 0.001"),
+        ({"threads": 0}, "threads: 0, expected a whole number from 1"),
+        ({"n_envs": 0}, "n_envs: 0, expected a whole number from 1"),
+        ({"keep": "iif"}, "keep: 'iif', expected a function of agent and rollout"),
+        ({"repair": True}, "repair: True, expected a function of agent and rollout"),
+        ({"device": "gpu"}, "device: 'gpu', expected one that torch has here"),
         ({"optimizer": "lion"}, "optimizer: 'lion', expected one of"),
         ({"critic": "none"}, "critic: 'none', expected one of"),
         ({"max_grad_norm": -1.0}, "max_grad_norm: -1.0"),
@@ -363,3 +371,50 @@ def test_standardise_follows_the_released_formula():
     a = torch.tensor([1.0, 2.0, 6.0])
     torch.testing.assert_close(standardise(a), (a - 3) / (7**0.5 + 1e-8))
     assert standardise(torch.tensor([4.0])).tolist() == [0.0]
+
+
+def test_bad_arguments_of_learn_are_named_before_anything_is_learnt():
+    agent = small()
+    for name, value, least in (("rounds", -1, 0), ("episodes", -3, 0), ("evaluate_every", 0, 1)):
+        with pytest.raises(
+            ValueError, match=f"{name}: {value}, expected a whole number from {least}"
+        ):
+            agent.learn(**({"rounds": 1} | {name: value}))
+    assert agent.round == agent.collected == 0
+
+
+def test_the_agent_hands_on_the_scores_of_its_filter():
+    agent = small(keep=IIF(0.5))
+    agent.learn(1, episodes=0, progress=False)
+    assert agent.scores is agent.keep.scores and len(agent.scores) == agent.config.n_steps
+    assert small().scores is None
+
+
+def test_numpy_numbers_are_numbers():
+    assert small(seed=np.int64(3)).seed == 3
+
+
+def test_a_function_that_hands_out_one_environment_is_recognised():
+    env = Corridor()
+    agent = PPO(lambda: env, n_steps=64, batch_size=32)
+    assert agent.task.shared
+    agent.collect()
+    agent.evaluate(2)  # in the agent's own environment: its next record begins an episode
+    assert int(agent.collect().t[0]) == 0
+    assert not small(Corridor).task.shared
+    with pytest.raises(TypeError, match="the function returned 3"):
+        PPO(lambda: 3)
+
+
+@pytest.mark.slow
+def test_each_arithmetic_compiles_however_many_there_are():
+    import torch._dynamo
+
+    from lda_lib.step import make_step
+
+    torch._dynamo.reset()
+    with torch._dynamo.config.patch(fail_on_recompile_limit_hit=True, recompile_limit=2):
+        for clip in (0.11, 0.12, 0.13, 0.14):
+            agent = small(clip=clip, compile=True)
+            assert make_step(agent.policy.arch, agent.config, True) is not None
+            agent.update(agent.collect())

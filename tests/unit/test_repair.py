@@ -156,3 +156,10 @@ def test_nonsense_is_refused():
         Repair(strength=0)
     with pytest.raises(ValueError, match=r"rounds: 0, expected a whole number from 1"):
         Repair(rounds=0)
+
+
+def test_one_repair_does_not_carry_records_from_agent_to_agent():
+    used, fresh = Repair(rounds=3), Repair(rounds=3)
+    small("FrozenLake", repair=used).learn(2, progress=False)
+    again = small("FrozenLake", seed=1, repair=used).learn(2, progress=False)
+    same_history(again, small("FrozenLake", seed=1, repair=fresh).learn(2, progress=False))

@@ -251,3 +251,19 @@ def test_a_selection_keeps_its_records_indices():
     assert chosen.table().index.tolist() == (rollout.action == 2).nonzero().flatten().tolist()
     assert chosen[1:3].index.tolist() == chosen.index[1:3].tolist()
     assert f"{float(rollout.logp[0]):.3f}" in rollout._repr_html_()
+
+
+def test_a_place_may_be_a_number_of_numpy_or_torch():
+    rollout = PPO("FrozenLake", n_steps=64, batch_size=32, compile=False).collect()
+    for place in (np.int64(3), np.array(3), torch.tensor(3)):
+        one = rollout[place]
+        assert len(one) == 1 and int(one.index) == 3
+    assert rollout.restore(torch.tensor(5)).unwrapped.s == int(rollout.state[5])
+    with pytest.raises(IndexError, match="expected a place, a mask"):
+        rollout[torch.tensor(True)]
+
+
+def test_an_environment_from_its_spec_takes_what_restore_asks_for():
+    agent = PPO(gym.make("CartPole-v1"), n_steps=64, batch_size=32, compile=False)
+    env = agent.collect().restore(5, render_mode="rgb_array")
+    assert env.render_mode == "rgb_array" and env.render().shape[2] == 3
