@@ -8,6 +8,7 @@ LDS; Park et al. 2023)?
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -50,15 +51,17 @@ def _bootstrap(statistic: Callable, x: np.ndarray, y: np.ndarray, resamples: int
         return Interval(float("nan"), float("nan"), float("nan"))
     if resamples == 0:
         return Interval(float(statistic(x, y)), float("nan"), float("nan"))
-    drawn = stats.bootstrap(
-        (x, y),
-        statistic,
-        paired=True,
-        vectorized=True,
-        n_resamples=resamples,
-        method="percentile",
-        rng=seed,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+        drawn = stats.bootstrap(
+            (x, y),
+            statistic,
+            paired=True,
+            vectorized=True,
+            n_resamples=resamples,
+            method="percentile",
+            rng=seed,
+        )
     low, high = drawn.confidence_interval
     if np.isnan(low):  # draws of one kind alone: few planted records, few values
         low, high = np.nanquantile(drawn.bootstrap_distribution, (0.025, 0.975))
@@ -92,7 +95,8 @@ def auroc(suspicion: Tensor, planted: Tensor, resamples: int = 1000) -> Interval
         # Mann-Whitney's U over the number of pairs, from the rank sum of the planted
         ranks, count = stats.rankdata(x, axis=axis), y.sum(axis)
         above = (ranks * y).sum(axis) - count * (count + 1) / 2
-        return above / (count * (y.shape[axis] - count))
+        with np.errstate(invalid="ignore"):  # a draw of one kind alone says nothing
+            return above / (count * (y.shape[axis] - count))
 
     return _bootstrap(area, _numpy(suspicion), _numpy(planted), resamples, seed=0)
 

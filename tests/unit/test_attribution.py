@@ -395,7 +395,7 @@ def test_a_trace_brings_its_own_loss():
 
 def test_a_trace_of_other_records_is_noticed():
     agent, rollout, trace = traced(lr=0.5)
-    with pytest.raises(ValueError, match="trace: of an update on 128 records, .* 64"):
+    with pytest.raises(ValueError, match=r"trace: of an update on 128 records, .* 64"):
         influence(agent.policy, rollout[:64], trace=trace)
     with pytest.warns(UserWarning, match="stale"):
         influence(agent.policy, agent.collect(), trace=trace)

@@ -145,7 +145,7 @@ def test_a_task_of_ones_own_is_not_taken_for_the_one_of_its_name(tmp_path):
     lake = TASKS["FrozenLake"]
     agent = PPO(replace(lake, kwargs={"is_slippery": True}), n_steps=64, batch_size=32)
     agent.save(tmp_path / "a")
-    with pytest.raises(CheckpointError, match="'FrozenLake', which its name alone .* task="):
+    with pytest.raises(CheckpointError, match=r"'FrozenLake', which its name alone .* task="):
         PPO.load(tmp_path / "a")
     assert PPO.load(tmp_path / "a", task=agent.task).task.kwargs == {"is_slippery": True}
 

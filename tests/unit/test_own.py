@@ -153,5 +153,7 @@ def test_actions_that_were_never_taken_are_no_fault():
     some = r[r.action < 3]
     records = as_rollout(some.obs, some.action, some.logp, some.advantage)
     assert relative_gap(influence(agent.policy, some), influence(agent.policy, records)) < 1e-6
-    agent.policy.arch = "resnet"  # somebody else's attribute of that name
-    assert len(influence(agent.policy, records)) == len(some)
+    net = Scorable(nn.Linear(16, 4), lambda net, obs, a: Categorical(logits=net(obs)).log_prob(a))
+    net.arch = "resnet"  # somebody else's attribute of that name
+    records = as_rollout(some.obs, some.action, net.log_prob(some.obs, some.action), some.advantage)
+    assert len(influence(net, records)) == len(some)
