@@ -79,6 +79,7 @@ class LanguageAgent:
             self.policy.trainable().values(), lr=self.config.lr, eps=self.config.adam_eps
         )
         self.seconds: dict[str, float] = {}
+        self._timing = False
         self.rows: list[dict[str, Any]] = []
 
     def rng(self, purpose: str, count: int | None = None) -> np.random.Generator:
@@ -191,11 +192,21 @@ class LanguageAgent:
 
     @contextmanager
     def _clock(self, phase: str) -> Iterator[None]:
-        """Seconds of a phase: the process's own where it is one thread, so that no other counts."""
+        """Seconds of a phase: the process's own where it is one thread, so that no other counts.
+
+        A phase within another, such as the writing of a held-out target's texts, is the outer's.
+        """
+        if self._timing:
+            yield
+            return
+        self._timing = True
         alone = self.device.type == "cpu" and torch.get_num_threads() == 1
         now = time.process_time if alone else time.perf_counter
         started = now()
-        yield
+        try:
+            yield
+        finally:
+            self._timing = False
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         self.seconds[phase] = self.seconds.get(phase, 0.0) + now() - started

@@ -102,6 +102,11 @@ class LanguagePolicy(nn.Module):
         dtype = getattr(torch, config.dtype)
         # eager attention: the fused kernels have no forward-mode derivative
         base = load_pretrained(AutoModelForCausalLM, model, "model", dtype=dtype).to(dtype)
+        if any("lora_" in name for name, _ in base.named_parameters()):
+            raise ValueError(
+                "model: it holds adapters already, perhaps another agent's, which would be shared; "
+                "expected a model without, such as a copy.deepcopy made beforehand"
+            )
         base.set_attn_implementation("eager")
         lora = LoraConfig(
             task_type="CAUSAL_LM",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -55,6 +56,7 @@ class LanguagePPO(LanguageAgent):
         weight = check_keep(keep, n).to(device=self.device, dtype=rollout.reward.dtype)
         trainable = self.policy.trainable()
         before = {k: p.detach().clone() for k, p in trainable.items()}
+        moments = copy.deepcopy(self.optimizer.state_dict())
         totals = dict.fromkeys(STATISTICS, 0.0)
         steps = 0
         kept = (weight > 0).cpu().numpy()
@@ -84,6 +86,7 @@ class LanguagePPO(LanguageAgent):
             with torch.no_grad():
                 for k, p in trainable.items():
                     p.copy_(before[k])
+            self.optimizer.load_state_dict(moments)
             raise FloatingPointError(
                 f"update: loss or parameters became infinite or nan in round {self.round + 1}; "
                 f"expected finite numbers (lr is {config.lr})"

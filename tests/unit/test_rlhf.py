@@ -559,6 +559,8 @@ def test_a_diverging_update_keeps_the_parameters(tokenizer):
     with pytest.raises(FloatingPointError, match="lr is 1e\\+30"):
         agent.update(rollout)
     assert all(torch.equal(p, before[k]) for k, p in agent.policy.trainable().items())
+    moments = agent.optimizer.state_dict()["state"].values()
+    assert all(torch.as_tensor(x).isfinite().all() for one in moments for x in one.values())
 
 
 @pytest.mark.parametrize(
@@ -604,3 +606,23 @@ def test_the_package_does_without_transformers():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "needs transformers and peft" in done.stdout and "lda-lib[rlhf]" in done.stdout
+
+
+def test_a_phase_within_a_phase_counts_once(tokenizer, monkeypatch):
+    agent = make(tokenizer, n_sequences=8)
+    agent.collect()
+    before = dict(agent.seconds)
+    with agent._clock("score"):
+        agent.write_held_out(8)
+    assert {k: v for k, v in agent.seconds.items() if k != "score"} == before
+    assert agent.seconds["score"] > 0
+    with agent._clock("probe"):
+        pass
+    assert "probe" in agent.seconds
+
+
+def test_two_agents_do_not_share_adapters(tokenizer):
+    model = tiny("neo", tokenizer)
+    LanguagePPO(model, asks, PROMPTS, tokenizer=tokenizer)
+    with pytest.raises(ValueError, match="model: it holds adapters already"):
+        LanguagePPO(model, asks, PROMPTS, tokenizer=tokenizer)
