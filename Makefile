@@ -68,13 +68,14 @@ lock:  ## renew requirements.txt from pyproject.toml (keeps its heading comments
 	@set -e; $(find_python); \
 	rm -rf .venv-lock; "$$python" -m venv .venv-lock; \
 	.venv-lock/bin/pip install -q -e '.[all]'; \
+	.venv-lock/bin/pip freeze --exclude-editable > requirements.all; \
 	sed '/^#/!q' requirements.txt | grep '^#' > requirements.new || true; \
-	.venv-lock/bin/pip freeze --exclude-editable | sed 's/+cpu$$//' \
-	  | grep -vE '^(nvidia-|cuda-|triton==)' >> requirements.new; \
+	sed 's/+cpu$$//' requirements.all | grep -vE '^(nvidia-|cuda-|triton==)' >> requirements.new; \
+	rm requirements.all; \
 	mv requirements.new requirements.txt; rm -rf .venv-lock; echo "requirements.txt renewed"
 
-clean:  ## remove what was built (not .venv)
-	rm -rf _build runs .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+clean:  ## remove what was built (not .venv, and not runs/: trained agents and unmerged trials)
+	rm -rf _build .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 	find book lda_lib tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Sets $$python to the first suitable interpreter, or says in one line what to install and stops.
@@ -96,9 +97,17 @@ elif [ -z "$$python" ]; then \
 fi
 endef
 
-# The stamp is renewed only when everything went in: an interrupted install starts again.
+# The stamp is renewed only when everything went in: an interrupted install starts again. It holds the
+# folder: the scripts of an environment that was copied or moved still run in the old one.
+HERE := $(shell cat $(STAMP) 2>/dev/null)
+ifneq ($(HERE),$(CURDIR))
+.PHONY: $(STAMP)
+endif
 $(STAMP): requirements.txt pyproject.toml
 	@set -e; \
+	if [ -n "$(HERE)" ] && [ "$(HERE)" != "$(CURDIR)" ]; then \
+	  echo ".venv was made in $(HERE): removing it"; rm -rf .venv; \
+	fi; \
 	case $$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) in \
 	  3.11|3.12|3.13) ;; \
 	  *) $(find_python); echo "Making .venv with $$python ..."; "$$python" -m venv --clear .venv;; \
@@ -106,4 +115,4 @@ $(STAMP): requirements.txt pyproject.toml
 	echo "Installing requirements.txt into .venv (a few minutes the first time) ..."; \
 	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.txt; \
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .; \
-	touch $(STAMP)
+	echo "$(CURDIR)" > $(STAMP)

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -138,8 +139,12 @@ def execute(notebooks: list[Path], into: Path, profile: str, jobs: int = 2) -> l
     workers = max(1, min(jobs, len(notebooks)))
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
         waiting = [pool.submit(run_chapter, notebook, into, profile) for notebook in notebooks]
+        of = dict(zip(waiting, notebooks, strict=True))
         for done in as_completed(waiting):
-            run = done.result()
+            try:
+                run = done.result()
+            except BrokenProcessPool as error:  # such as one killed for its memory
+                run = Run(of[done].stem, 0.0, f"its process was killed: {error}")
             runs[run.name] = run
             state = "ok" if run.error is None else "FAILED"
             count = f"[{len(runs)}/{len(notebooks)}]"
@@ -147,10 +152,24 @@ def execute(notebooks: list[Path], into: Path, profile: str, jobs: int = 2) -> l
     return [runs[notebook.stem] for notebook in notebooks]
 
 
+def same_text(executed: Path, source: Path) -> bool:
+    """Return whether an executed copy was made of this chapter as it is, injected cells aside."""
+    texts = [
+        [
+            cell.source
+            for cell in nbformat.read(path, as_version=4).cells
+            if "injected-parameters" not in cell.metadata.get("tags", [])
+        ]
+        for path in (executed, source)
+    ]
+    return texts[0] == texts[1]
+
+
 def stage(executed: Path | None, into: Path, root: Path = ROOT) -> None:
     """Copy what Sphinx needs into an empty folder, executed chapters in place of the sources.
 
-    A chapter that was never executed (``--only``) is shown with its committed outputs.
+    A chapter that was never executed (``--only``), or was edited since, is shown with its committed
+    outputs.
     """
     shutil.rmtree(into, ignore_errors=True)
     skip = shutil.ignore_patterns("*.py", "__pycache__", ".ipynb_checkpoints", ".virtual_documents")
@@ -163,8 +182,9 @@ def stage(executed: Path | None, into: Path, root: Path = ROOT) -> None:
             shutil.copy2(root / name, into / name)
     if executed is not None:
         for notebook in chapters(root):
-            if (executed / notebook.name).exists():
-                shutil.copy2(executed / notebook.name, into / "book" / notebook.name)
+            copy = executed / notebook.name
+            if copy.exists() and same_text(copy, notebook):
+                shutil.copy2(copy, into / "book" / notebook.name)
 
 
 def build_html(executed: Path | None, build: Path, root: Path = ROOT) -> Path:

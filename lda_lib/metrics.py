@@ -137,6 +137,10 @@ def bootstrap(
 ) -> Interval:
     """Percentile bootstrap interval over seeds.
 
+    With few values it is too narrow, because a sample varies less than what it was drawn from: of
+    intervals of 95 % from normal values, 93 % cover the mean where there are 20, 89 % where there
+    are 10, 86 % at 5 and 76 % at 3.
+
     Args:
         values: one value per seed; for a paired comparison, one difference per pair.
         statistic: function of a 1-d array.

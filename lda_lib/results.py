@@ -9,7 +9,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -22,7 +22,7 @@ from .files import write_whole
 DATA = Path(__file__).resolve().parent.parent / "data"
 # The modules that do not decide what a run computes: a change in them leaves results valid.
 ASIDE = set("__init__ __main__ _version checkpoint cli files metrics plots progress".split())
-ASIDE |= {"cost", "explorer", "results", "scores", "widgets"}
+ASIDE |= {"cost", "explorer", "results", "widgets"}
 _ASIDE_IN_FOLDERS = {"__init__", "bench", "checkpoint", "cli"}
 PACKAGES = ("torch", "gymnasium", "numpy", "pandas")
 
@@ -102,17 +102,19 @@ def describe(provenance: dict[str, Any]) -> str:
     )
 
 
-def source_hashes(*folders: str) -> dict[str, str]:
+def source_hashes(*folders: str, studies: Iterable[str] = ()) -> dict[str, str]:
     """First digits of the sha256 of each module that decides what a run computes.
 
     Args:
         folders: parts of the package, such as "rlhf", whose modules count too.
+        studies: modules of `lda_lib.studies` that count too.
     """
     here = Path(__file__).parent
     found = {p.stem: p for p in sorted(here.glob("*.py")) if p.stem not in ASIDE}
     for folder in folders:
         modules = sorted((here / folder).glob("*.py"))
         found |= {f"{folder}/{p.stem}": p for p in modules if p.stem not in _ASIDE_IN_FOLDERS}
+    found |= {f"studies/{name}": here / "studies" / f"{name}.py" for name in studies}
     return {name: _sha256(path)[:12] for name, path in found.items()}
 
 
@@ -146,7 +148,8 @@ def commit() -> str:
         return done.stdout.strip()
 
     try:
-        return git("rev-parse", "--short=10", "HEAD") + ("+" if git("diff", "HEAD", ".") else "")
+        changed = git("status", "--porcelain", "--", ".")  # untracked modules count
+        return git("rev-parse", "--short=10", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         print("commit: unknown, this is no git checkout", file=sys.stderr)
         return ""

@@ -147,10 +147,14 @@ def train(out: Path, resume: bool, rounds: int, device: str, **asked: Any) -> No
 
     def save(agent: LanguagePPO, *_: object) -> None:
         agent.save(checkpoint)
+        write_history()
+
+    def write_history() -> None:
         table = agent.history
         write_whole(out / "history.csv", lambda path: table.to_csv(path, index=False))
 
     agent.learn(max(0, rounds - agent.round), callback=save, label=f"{name} seed {agent.seed}")
+    write_history()  # a kill can fall between the two files
     last = agent.history.iloc[-1]
     click.echo(
         f"round {agent.round}: reward {last['reward_mean']:.3g} (standard error "

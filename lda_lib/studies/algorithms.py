@@ -42,7 +42,7 @@ ARMS = ("plain", "drop negative", "random drop", "plain, twice the rate")
 # when scores that were right early came out wrong late: is it the score, or the length of the step?
 RATES = {"A2C": (0.0625, 0.125, 0.25, 0.5), "GRPO": (0.01, 0.03, 0.1, 0.3)}
 
-# declared before any run: seeds from 500, used nowhere else; every arm runs on each of them
+# declared before any run: seeds from 500; every arm runs on each of them
 LEARNING: dict[str, tuple[int, int, float]] = {  # seeds, rounds, learning rate
     "A2C": (20, 60, 0.2),
     "GRPO": (20, 60, 0.3),
@@ -185,11 +185,14 @@ def truth_dqn(agent: Any, s: dict[str, Any], rng: np.random.Generator) -> list[t
 
 
 def truths(rows: pd.DataFrame) -> pd.DataFrame:
-    """Per algorithm, measure and estimator: mean over frozen rounds with a 95 % interval."""
+    """Per algorithm, measure and estimator: mean over seeds with a 95 % interval.
+
+    Rounds of one seed are no independent cases: they are averaged first. `n` counts seeds.
+    """
     out = []
     mine = rows[rows.arm.str.startswith("truth")]
     for key, group in mine.groupby(["task", "measure", "estimator"], sort=False):
-        values = group.value.dropna()
+        values = group.groupby("seed").value.mean().dropna()
         if len(values):
             about = dict(zip(("task", "measure", "estimator"), tuple(key)))
             interval = bootstrap(values, resamples=4000)

@@ -80,7 +80,7 @@ def status(name: str, profile: str) -> None:
     for file in damaged:
         click.echo(f"  cannot be read: {file} (will run again)")
     makers = Counter(tuple(sorted(f.provenance["sources"].items())) for f in done)
-    now = source_hashes(*one.folders)
+    now = source_hashes(*one.folders, "studies")
     for sources, count in makers.items():
         changed = [m for m, digest in sources if now.get(m) != digest]
         since = f"sources changed since: {', '.join(changed)}" if changed else "by these sources"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from .run import MOST_RESTARTS, Finished, run_trial
+from .run import MOST_KILLS, Finished, run_trial
 from .study import Study, Trial
 
 
@@ -14,7 +14,7 @@ def on_cluster(
 ) -> Iterator[tuple[Trial, Finished | str]]:
     """Run trials as tasks of one core on a Ray cluster; yield each as it ends.
 
-    A task whose node or process dies is started again elsewhere, up to `MOST_RESTARTS` times. Tasks
+    A task whose node or process dies is started again elsewhere, up to `MOST_KILLS` times. Tasks
     write no files: what they return goes to this process.
 
     Args:
@@ -39,7 +39,7 @@ def on_cluster(
     if started:
         ray.init(address=address, runtime_env=single, include_dashboard=False, log_to_driver=False)
     try:
-        task = ray.remote(num_cpus=1, max_retries=MOST_RESTARTS)(run_trial)
+        task = ray.remote(num_cpus=1, max_retries=MOST_KILLS)(run_trial)
         shared = ray.put(study)
         waiting = {task.remote(shared, trial): trial for trial in trials}
         while waiting:

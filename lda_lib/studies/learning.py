@@ -117,7 +117,7 @@ def paired_trials(
 
     Args:
         profile: in "quick" a task has its first two seeds; in "smoke" only few tasks are left.
-        seeds: of each task; a number counts them from 0.
+        seeds: which ones each task has; a number counts them from 0.
         arms: task -> arm -> settings.
         smoke: the few, if they are not the first alone.
     """
@@ -152,7 +152,9 @@ def run(trial: Trial) -> pd.DataFrame:
     except FloatingPointError:
         last = agent.evaluate(s["episodes"])
         rest = pd.DataFrame({"round": range(agent.round + 1, s["rounds"] + 1)})
+        due = (rest["round"] % s["evaluate_every"] == 0) | (rest["round"] == s["rounds"])
         rest = rest.assign(return_mean=last.mean, return_se=last.se, kept=0, diverged=True)
+        rest.loc[~due, ["return_mean", "return_se"]] = float("nan")
         history = pd.concat([agent.history, rest], ignore_index=True)
     return history.drop(columns="steps", errors="ignore")
 
@@ -166,11 +168,16 @@ def ordered(rows: pd.DataFrame, column: str, order: Iterable[str] = ()) -> list[
 
 def curves(rows: pd.DataFrame, task: str, arm: str) -> pd.DataFrame:
     """Returns, one column per seed and one row per round at which all arms were evaluated."""
-    mine = rows[(rows.task == task) & rows.return_mean.notna()]
-    evaluated = mine.groupby("round").arm.nunique()
-    shared = evaluated.index[evaluated == mine.arm.nunique()]
-    chosen = mine[(mine.arm == arm) & mine["round"].isin(shared)]
-    return chosen.pivot(index="round", columns="seed", values="return_mean")
+    mine = at_shared_rounds(rows[rows.task == task])
+    return mine[mine.arm == arm].pivot(index="round", columns="seed", values="return_mean")
+
+
+def at_shared_rounds(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the rounds at which all arms of a task were evaluated, task by task."""
+    known = rows[rows.return_mean.notna()]
+    arms = known.groupby("task").arm.nunique()
+    each = known.groupby(["task", "round"]).arm.transform("nunique")
+    return known[each == known.task.map(arms)]
 
 
 def paired_table(

@@ -1,9 +1,13 @@
 """Everyone at one pace: PPO, the filter and repair, each update moving the policy equally far.
 
 A filter changes two things at once: which records an update learns from, and how far it goes. At
-the same learning rate IIF's updates move the policy 3 to 30 times as far as plain PPO's.
-`PPOConfig.desired_kl` sets the distance alone; what is left of a filter's gain beside a PPO of the
-same pace is due to the choice of records.
+the same learning rate IIF's updates move the policy up to 30 times as far as plain PPO's.
+`PPOConfig.desired_kl` sets the distance alone; only what is left of a filter's gain beside a PPO of
+the same pace can be due to the choice of records.
+
+Two things keep the paces from being equal. The rate stops at eight times the first, where plain PPO
+often stands. And the KL that is steered is the mean over the minibatches of an update, as it goes:
+of the kept records alone, where there is a filter.
 
 In a first version the critic's rate followed the pace, too. It had run on four tasks when it came
 to LunarLander, where critics diverge at such rates and paced PPO ended at -100 on all five seeds.

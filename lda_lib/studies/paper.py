@@ -48,7 +48,8 @@ def _ours(name: str, profile: str) -> pd.DataFrame:
     """A study's table, one row per number with its interval."""
     columns = "study variant task arm metric ours low high seeds".split()
     store = Store(name, profile)
-    found = store.finished()[0]
+    declared = {t.key for t in STUDIES[name].trials(profile)}
+    found = declared & set(store.finished()[0])
     if not found:
         return pd.DataFrame(columns=columns).astype({c: float for c in columns[-4:]})
     table = STUDIES[name].table(store.rows(found)).rename(columns={"method": "arm"})

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 import time
 import traceback
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import replace
-from importlib.metadata import version
+from functools import partial
+from importlib.metadata import packages_distributions, version
 
+import gymnasium as gym
 import pandas as pd
-from joblib import Parallel, delayed
+from joblib.externals.loky import ProcessPoolExecutor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from tqdm.auto import tqdm
 
 from ..results import PACKAGES, commit, source_hashes
+from ..tasks import TASKS
 from .store import Finished, Store
 from .study import Study, Trial
 
-MOST_RESTARTS = 3  # of the processes, without a single trial finished in between
+MOST_KILLS = 3  # of the process of one trial
 BACKENDS = ("local", "ray")
 
 Results = Iterable[tuple[Trial, "Finished | str"]]  # as they end; an error is its text
@@ -48,7 +54,7 @@ def run_study(
         profile: "smoke", "quick" or "full".
         seeds: only these.
         tasks: only these.
-        jobs: processes on this machine, each with one torch thread.
+        jobs: processes on this machine, each with one thread; 1: this one.
         backend: "local" (joblib) or "ray", where the cluster decides how many run at once.
         address: of the Ray cluster's head; see `cluster.on_cluster`.
         store: where the files lie; the project's folders by default.
@@ -124,28 +130,56 @@ def _keep_all(
 def _in_processes(
     study: Study, trials: list[Trial], jobs: int, say: Callable[[str], None]
 ) -> Results:
-    """Run trials in processes of this machine; those of a process that was killed run again."""
-    left = {t.key: t for t in trials}
-    restarts = 0
-    while left and restarts <= MOST_RESTARTS:
-        work = (delayed(run_trial)(study, trial) for trial in list(left.values()))
-        try:
-            for trial, result in Parallel(jobs, return_as="generator_unordered", batch_size=1)(
-                work
-            ):
-                del left[trial.key]
-                restarts = 0
-                yield trial, result
-        except TerminatedWorkerError:
-            restarts += 1
-            say("a process was killed: its trials run again, nothing finished is lost")
-    for trial in left.values():
-        yield trial, "its process was killed again and again"
+    """Run trials in processes of this machine, or in this one where `jobs` is 1.
+
+    Each process has a pool of its own, so that one that is killed costs its own trial only; that
+    runs again, and is given up after `MOST_KILLS`.
+    """
+    if jobs == 1:
+        yield from (run_trial(study, trial) for trial in trials)
+        return
+    waiting, kills = deque(trials), Counter[str]()
+    pools = [_process() for _ in range(min(jobs, len(trials)))]
+    running: dict[Future, tuple[int, Trial]] = {}
+
+    def go_on(slot: int) -> None:
+        if waiting:
+            trial = waiting.popleft()
+            running[pools[slot].submit(run_trial, study, trial)] = slot, trial
+
+    try:
+        for slot in range(len(pools)):
+            go_on(slot)
+        while running:
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                slot, trial = running.pop(future)
+                try:
+                    result = future.result()
+                except TerminatedWorkerError:
+                    pools[slot] = _process()
+                    kills[trial.key] += 1
+                    if kills[trial.key] < MOST_KILLS:
+                        say(f"{trial.key}: its process was killed; it runs again, no other is lost")
+                        waiting.append(trial)
+                        go_on(slot)
+                        continue
+                    result = trial, f"its process was killed {MOST_KILLS} times"
+                go_on(slot)
+                yield result
+    finally:
+        for pool in pools:
+            pool.shutdown(wait=False, kill_workers=True)
+
+
+def _process() -> ProcessPoolExecutor:
+    """One process with one thread."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    return ProcessPoolExecutor(1, env=dict.fromkeys(names, "1"))
 
 
 def run_trial(study: Study, trial: Trial) -> tuple[Trial, Finished | str]:
     """Run one trial, in the process it is called in; an error comes back as its text."""
-    started, sources = time.perf_counter(), source_hashes(*study.folders)
+    started, (sources, made_at) = time.perf_counter(), _origin(study)
     try:
         rows = study.run(trial)
     except Exception:
@@ -155,13 +189,44 @@ def run_trial(study: Study, trial: Trial) -> tuple[Trial, Finished | str]:
     provenance = {
         "seconds": round(time.perf_counter() - started, 2),
         "versions": {"python": platform.python_version()}
-        | {p: version(p) for p in (*PACKAGES, *study.needs)},
-        "commit": commit(),
+        | {p: version(p) for p in (*PACKAGES, *study.needs, *_world(trial.task))},
+        "commit": made_at,
         "sources": sources,
         "machine": f"{os.cpu_count()} cores {platform.machine().replace('_', '-')}, "
         f"{platform.system()}",
     }
     return trial, Finished(trial, provenance, rows)
+
+
+def _origin(study: Study) -> tuple[dict[str, str], str]:
+    """Hashes of the sources and the commit, as this process found them when it first asked.
+
+    A process goes on with the modules that it has imported, whatever becomes of the files.
+    """
+    run = study.run.func if isinstance(study.run, partial) else study.run
+    home = sys.modules[run.__module__]
+    used = {run.__module__} | {getattr(x, "__module__", "") for x in vars(home).values()}
+    ours = f"{__package__}."
+    modules = {m.removeprefix(ours) for m in used if isinstance(m, str) and m.startswith(ours)}
+    key = study.folders, tuple(sorted(modules - _ENGINE))
+    if key not in _ORIGINS:
+        _ORIGINS[key] = source_hashes(*study.folders, studies=key[1]), commit()
+    return _ORIGINS[key]
+
+
+_ENGINE = {"study", "store", "run", "reading"}  # how trials are kept, not what they compute
+_ORIGINS: dict[tuple[tuple[str, ...], tuple[str, ...]], tuple[dict[str, str], str]] = {}
+
+
+def _world(task: str) -> list[str]:
+    """The distributions, beside gymnasium, that a task's environment comes from."""
+    known = TASKS.get(task)
+    if known is None or known.env_id is None:
+        return []
+    entry = str(gym.spec(known.env_id).entry_point) if known.env_id in gym.registry else ""
+    module = known.module or ("Box2D" if "box2d" in entry else "")
+    module = "ale_py" if known.env_id.startswith("ALE/") else module.split(".")[0]
+    return sorted(set(packages_distributions().get(module, [])))
 
 
 def _estimate(known: list[Finished], left: dict[str, Trial]) -> float:

@@ -15,6 +15,7 @@ from ..plots import COLOURS, use_style
 from ..ppo import PPO
 from ..tasks import TASKS
 from .learning import curves, iif, make_filter, ordered, random_like
+from .six_environments import SIX_ENVIRONMENTS
 from .store import Store
 from .study import Study, Trial
 
@@ -80,7 +81,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
     """
     spent: dict[Any, dict[str, float]] = per_round(rows).to_dict("index")  # type: ignore[assignment]
     learned = Store("six_environments")
-    found = learned.finished()[0]
+    found = {t.key for t in SIX_ENVIRONMENTS.trials()} & set(learned.finished()[0])
     runs = learned.rows(found) if found else pd.DataFrame(columns=["task", "arm", "return_mean"])
     out = []
     for task in ordered(rows, "task", SEEDS):

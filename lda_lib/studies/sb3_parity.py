@@ -91,17 +91,24 @@ def policy_of(model: Any) -> ActorCritic:
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Per task and library: return half-way and at the end, and p of Mann-Whitney's test there."""
+    """Per task and library: return half-way and at the end, and how far the libraries are apart.
+
+    `gap`: Stable-Baselines3 minus lda_lib with Welch's 95 % interval; `p_equal`: of Mann-Whitney's
+    test.
+    """
     out = []
     for task in [t for t in DECLARED if t in set(rows.task)]:
         mine = rows[rows.task == task]
         for k in sorted({int(mine["round"].max()) // 2, int(mine["round"].max())}):
             at = {a: mine[(mine.arm == a) & (mine["round"] == k)].return_mean for a in ARMS}
             p = float(stats.mannwhitneyu(*at.values()).pvalue)
+            theirs, ours = at[ARMS[1]], at[ARMS[0]]
+            apart = stats.ttest_ind(theirs, ours, equal_var=False).confidence_interval(0.95)
+            gap = {"gap": theirs.mean() - ours.mean(), "gap_low": apart.low, "gap_high": apart.high}
             for arm, x in at.items():
                 mean, low, high = bootstrap(x)
                 row = {"task": task, "round": k, "arm": arm, "seeds": len(x)}
-                out.append(row | {"mean": mean, "low": low, "high": high, "p_equal": p})
+                out.append(row | {"mean": mean, "low": low, "high": high, **gap, "p_equal": p})
     return pd.DataFrame(out)
 
 

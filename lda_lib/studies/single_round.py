@@ -11,8 +11,9 @@ no negatives                 the records with a score of 0 or more
 random drop                  as many records, chosen at random
 no negatives, equal steps    as "no negatives", cycled to as many minibatches as "all" makes
 random drop, equal steps     its control
-all, as far                  every record, at the rate that moves the policy as far (KL over the
-                             rollout, within 5 %) as "no negatives" moved it
+all, as far                  every record, at the rate that moves the policy nearest to as far (KL
+                             over the rollout) as "no negatives" moved it; 32 times the usual rate
+                             at most, so that it often falls short (columns `kl`)
 """
 
 from __future__ import annotations

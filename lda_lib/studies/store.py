@@ -93,7 +93,11 @@ class Store:
         write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
     def finished(self) -> tuple[dict[str, Finished], list[str]]:
-        """All finished trials by key, and the names of files that cannot be read."""
+        """All finished trials by key, and the names of trials' files that cannot be read.
+
+        Raises:
+            ValueError: the merged table cannot be read.
+        """
         found = self._merged()
         damaged = []
         for path in sorted(self.folder.glob("*.json")):
@@ -108,7 +112,12 @@ class Store:
     def _merged(self) -> dict[str, Finished]:
         if not (self.table.exists() and self.about.exists()):
             return {}
-        rows = pd.read_csv(self.table)
+        try:
+            rows = pd.read_csv(self.table)
+        except (EOFError, OSError, ValueError) as error:
+            raise ValueError(
+                f"study: {self.table} cannot be read ({error}); bring it back, as with git checkout"
+            ) from error
         by_key = dict(tuple(rows.groupby("trial")))
         told = json.loads(self.about.read_text(encoding="utf-8"))
         return {

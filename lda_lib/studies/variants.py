@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from .learning import (
     Settings,
     arm_settings,
+    at_shared_rounds,
     intervals,
     paired_table,
     paired_trials,
@@ -44,7 +45,7 @@ def _grid(
 
 def _table(rows: pd.DataFrame, variants: dict[str, Any]) -> pd.DataFrame:
     """The paired table of each variant, against the PPO of that variant."""
-    parts = []
+    rows, parts = at_shared_rounds(rows), []  # variants too are compared where all were measured
     for variant in variants:
         labels = {f"{arm}, {variant}" if variant else arm: arm for arm in ARMS}
         mine = rows[rows.arm.isin(labels)]

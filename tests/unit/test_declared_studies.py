@@ -17,7 +17,7 @@ from lda_lib.cli import main
 from lda_lib.exact import finite_model
 from lda_lib.metrics import area_under_curve
 from lda_lib.results import DATA
-from lda_lib.studies import STUDIES, Trial, adam_aware, learning, pace, tuned
+from lda_lib.studies import STUDIES, Trial, adam_aware, learning, pace, tuned, variants
 from lda_lib.studies.dial import icy
 from lda_lib.studies.learning import (
     arm_settings,
@@ -241,6 +241,13 @@ def test_the_readme_quotes_the_study_of_pace():
     low = last["FrozenLakeSlippery"].groupby("arm").return_mean.agg(lambda x: (x < 0.5).sum())
     assert [low[x] for x in ("IIF", "repair", "PPO")] == [18, 4, 1]
     assert [low[f"{x}, paced"] for x in ("IIF", "repair", "PPO")] == [17, 1, 0]
+    ahead = found.loc[("Acrobot", "IIF, paced"), "over_paced_high"] < 0
+    area = rows[rows.task == "Acrobot"].groupby(["arm", "seed"]).return_mean.mean()
+    assert ahead and (area["IIF, paced"] > area["PPO, paced"]).sum() == 10
+    parity = STUDIES["sb3_parity"].table(rows_of("sb3_parity"))
+    for task, form in (("FrozenLake", "+.2f"), ("Acrobot", "+.1f")):
+        gap = parity[parity.task == task].iloc[-1]
+        assert interval(gap.gap, gap.gap_low, gap.gap_high, form) in readme
     lake = rows[rows.task == "FrozenLake"].pivot_table("return_mean", "seed", "arm")
     assert (lake["PPO x16"] > lake["repair"]).sum() == 19
 
@@ -344,3 +351,36 @@ def test_an_arm_has_one_colour_and_its_whole_name_in_all_panels():
         drawn = {line.get_color() for line in ax.get_lines()}
         assert drawn == {shown[arms["A"].index(arm)] for arm in names}
     plt.close(figure)
+
+
+def test_trials_of_an_earlier_declaration_are_left_aside(monkeypatch, tmp_path):
+    """Whoever changes a grid finds old trials in `runs`; they are not the study's any more."""
+    known = Store("six_environments").finished()[0]
+    one = next(f for f in known.values() if (f.trial.task, f.trial.arm) == ("FrozenLake", "PPO"))
+    old = replace(one.trial, settings=one.trial.settings | {"rounds": 3})
+    monkeypatch.setattr("lda_lib.studies.store.RUNS", tmp_path)
+    monkeypatch.setattr(Store, "folder", property(lambda self: tmp_path / self.name))
+    before = compare()
+    Store("six_environments").write(replace(one, trial=old))
+    assert old.key in Store("six_environments").finished()[0]
+    pd.testing.assert_frame_equal(compare(), before)
+
+
+def test_a_diverged_run_is_known_at_the_rounds_that_were_due():
+    settings = arm_settings("FrozenLake", "full", rounds=6, lr=1e25)
+    trial = Trial("FrozenLake", "PPO", 0, settings | {"evaluate_every": 4})
+    rows = learning.run(trial)
+    assert rows.loc[rows.return_mean.notna(), "round"].tolist() == [4, 6]
+    assert rows.diverged.all() and len(rows) == 6
+
+
+def test_variants_are_compared_where_all_were_measured():
+    rows = pd.DataFrame(
+        {"task": "T", "arm": f"{arm}{variant}", "seed": seed, "round": k, "return_mean": k * slope}
+        for arm, slope in {"PPO": 1.0, "IIF": 2.0, "random drop": 0.5}.items()
+        for variant, every in {"": 1, ", clipped": 4}.items()
+        for seed in (0, 1)
+        for k in range(every, 13, every)
+    )
+    table = variants._table(rows, {"": None, "clipped": None}).set_index(["variant", "arm"])
+    assert table.loc[("paired", "IIF"), "gain_area"] == table.loc[("clipped", "IIF"), "gain_area"]

@@ -22,7 +22,7 @@ from matplotlib import pyplot as plt
 from lda_lib import studies
 from lda_lib.cli import main
 from lda_lib.studies import STUDIES, Study, Trial
-from lda_lib.studies.run import Failed, run_study, run_trial
+from lda_lib.studies.run import Failed, _world, run_study, run_trial
 from lda_lib.studies.sb3_parity import policy_of
 from lda_lib.studies.store import Busy, Finished, Store
 
@@ -116,15 +116,18 @@ def test_a_killed_process_costs_nothing_that_was_finished(tmp_path, store):
     said = []
     study = make_study(tmp_path, once + "    os.kill(os.getpid(), signal.SIGKILL)")
     assert len(run_study(study, store=store, say=said.append)) == 12
-    assert any("a process was killed" in text for text in said)
+    assert any("its process was killed" in text for text in said)
     assert (tmp_path / "died").exists()
 
 
 @pytest.mark.slow
-def test_a_trial_that_always_kills_its_process_is_told(tmp_path, store):
-    study = make_study(tmp_path, "os.kill(os.getpid(), signal.SIGKILL)")
-    with pytest.raises(Failed):
-        run_study(study, store=store, say=lambda text: None)
+def test_a_trial_that_always_kills_its_process_is_told_and_takes_no_other_down(tmp_path, store):
+    study, said = make_study(tmp_path, "os.kill(os.getpid(), signal.SIGKILL)"), []
+    with pytest.raises(Failed, match="1 of 6 trials"):
+        run_study(study, store=store, say=said.append)
+    assert any("T_b_1" in text and "killed 3 times" in text for text in said)
+    assert len(store.finished()[0]) == 5
+    assert len(ran(tmp_path)) == 5 + 3  # nobody else ran twice
 
 
 @pytest.mark.slow
@@ -280,3 +283,26 @@ def test_a_study_borrows_the_same_trials(tmp_path, store):
     rows = run_study(second, store=other, say=said.append)
     assert said == ["second: 6 trials, 4 finished before"]
     assert len(rows) == 12 and len(ran(tmp_path)) == 6
+
+
+def test_a_damaged_table_is_named_and_not_replaced(tmp_path, store):
+    one = Finished(Trial("T", "a", 0), {"seconds": 1.0}, pd.DataFrame({"x": [1.0, 2.0]}))
+    store.write(one)
+    store.merge([one.trial.key])
+    cut = store.table.read_bytes()[:-12]
+    store.table.write_bytes(cut)
+    with pytest.raises(ValueError, match=r"tiny\.csv\.gz cannot be read .* git checkout"):
+        store.finished()
+    with pytest.raises(ValueError, match="cannot be read"):
+        run_study(make_study(tmp_path), store=store, say=lambda text: None)
+    assert store.table.read_bytes() == cut
+
+
+def test_the_origin_knows_the_studys_own_code_and_the_tasks_world():
+    study = STUDIES["single_round"]
+    done = run_trial(study, study.trials("smoke")[0])[1]
+    assert not isinstance(done, str), done
+    sources = done.provenance["sources"]
+    assert {"studies/single_round", "studies/step_size", "ppo", "scores"} <= set(sources)
+    assert "studies/store" not in sources
+    assert _world("LunarLander") and _world("MiniGrid") == ["minigrid"] and not _world("Acrobot")
