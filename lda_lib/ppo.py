@@ -284,7 +284,10 @@ class PPO:
         return result
 
     def save(self, path: Any) -> None:
-        """Write a checkpoint from which `PPO.load` goes on bit for bit."""
+        """Write a checkpoint from which `PPO.load` goes on bit for bit.
+
+        `Repair`'s memory is in it; what a filter or repair of your own remembers is not.
+        """
         from .checkpoint import save_agent
 
         save_agent(self, path)

@@ -518,3 +518,19 @@ def test_the_command_line_says_what_is_wrong(args, message, saved, monkeypatch):
 def test_the_help_warns_of_files_one_does_not_trust():
     text = " ".join(lda("score", "--help").split())
     assert "only files that you trust" in text and "unpickles" in text
+
+
+def test_fresh_records_leave_no_mark_on_the_models_statistics():
+    model = model_of()
+    model.learn(96)
+    before = list(model.ep_info_buffer)
+    fresh_rollout(model, 64)
+    assert list(model.ep_info_buffer) == before
+
+
+def test_a_setting_changed_between_two_calls_reaches_the_scores():
+    model, callback = model_of(), IIFCallback(0.5)
+    model.learn(96, callback=callback)
+    model.gamma, model.ent_coef = 0.5, 0.01
+    model.learn(96, callback=callback)
+    assert (callback.agent.config.gamma, callback.agent.config.ent_coef) == (0.5, 0.01)
