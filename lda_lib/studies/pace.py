@@ -1,7 +1,7 @@
 """Everyone at one pace: PPO, the filter and repair, each update moving the policy equally far.
 
 A filter changes two things at once: which records an update learns from, and how far it goes. At
-the same learning rate IIF's updates move the policy up to 30 times as far as plain PPO's.
+the same learning rate IIF's updates move the policy up to 50 times as far as plain PPO's.
 `PPOConfig.desired_kl` sets the distance alone; only what is left of a filter's gain beside a PPO of
 the same pace can be due to the choice of records.
 

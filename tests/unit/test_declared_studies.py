@@ -241,6 +241,12 @@ def test_the_readme_quotes_the_study_of_pace():
     low = last["FrozenLakeSlippery"].groupby("arm").return_mean.agg(lambda x: (x < 0.5).sum())
     assert [low[x] for x in ("IIF", "repair", "PPO")] == [18, 4, 1]
     assert [low[f"{x}, paced"] for x in ("IIF", "repair", "PPO")] == [17, 1, 0]
+    further = {}
+    for source in ("six_environments", "slippery"):
+        for task, mine in rows_of(source).replace({"arm": {"IIF 50 %": "IIF"}}).groupby("task"):
+            half = mine[2 * mine["round"] <= mine["round"].max()].groupby("arm").kl.median()
+            further[task] = half["IIF"] / half["PPO"]
+    assert f"{min(further.values()):.1f} to {max(further.values()):.0f} times as far" in readme
     ahead = found.loc[("Acrobot", "IIF, paced"), "over_paced_high"] < 0
     area = rows[rows.task == "Acrobot"].groupby(["arm", "seed"]).return_mean.mean()
     assert ahead and (area["IIF, paced"] > area["PPO, paced"]).sum() == 10
