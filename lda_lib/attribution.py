@@ -117,7 +117,7 @@ def influence(
         raise ValueError(f"rng: {rng!r}, expected a numpy Generator or None")
     _check_fit(policy, rollout)
     if trace is not None:
-        _check_trace(policy, rollout, trace, score_loss, estimator)
+        _check_trace(rollout, trace, score_loss, estimator)
     usual = PPOConfig() if trace is None else trace.config
     clip = usual.clip if clip is None else clip
     vf_coef = usual.vf_coef if vf_coef is None else vf_coef
@@ -139,6 +139,11 @@ def influence(
     if trace is not None and estimator == "unrolled":
         per_rate = trace.config.batch_size / trace.config.lr
         scores = per_rate * unrolled(policy, rollout, target, trace, clip_width)
+        first = rollout[trace.index[0]]
+        with torch.no_grad():
+            of = losses(first, first.advantage)
+            log_prob = call(policy, trace.params[0], lambda p: of(p)[1])
+        _warn_if_stale(log_prob, first.logp)
     elif trace is not None:
         adam = estimator == "tracin_adam"
         scores = _tracin(policy, rollout, target, trace, losses, adam)
@@ -237,8 +242,11 @@ def _tracin(policy, rollout, target, trace: Trace, losses, adam: bool) -> Tensor
         if adam:
             v = _scaled(v, preconditioner(state, trace.config))
         of = losses(batch, standardise(batch.advantage))
+        product, log_prob = _jvp(policy, params, of, v)
+        if params is trace.params[0]:
+            _warn_if_stale(log_prob, batch.logp)
         # index_add_, not +=: with equal_steps a record can stand twice in one minibatch
-        scores.index_add_(0, index, _jvp(policy, params, of, v)[0] * trace.weight[index])
+        scores.index_add_(0, index, product * trace.weight[index])
     return scores
 
 
@@ -254,9 +262,7 @@ def _check_fit(policy: nn.Module, rollout: Rollout) -> None:
         check_fit(rollout, arch)
 
 
-def _check_trace(
-    policy: nn.Module, rollout: Rollout, trace: Trace, score_loss: str, estimator: str
-) -> None:
+def _check_trace(rollout: Rollout, trace: Trace, score_loss: str, estimator: str) -> None:
     """A trace holds what happened to the records of one rollout: is it this one?"""
     if len(trace.weight) != len(rollout):
         raise ValueError(
@@ -268,13 +274,6 @@ def _check_trace(
             "score_loss: 'full' with the trace of a critic that learnt from other minibatches "
             "(critic='all'), expected 'policy', or estimator='unrolled'"
         )
-    with torch.no_grad():
-        log_prob = call(
-            policy,
-            trace.params[0],
-            lambda p: p.log_prob(rollout.obs, rollout.action),  # type: ignore[operator]
-        )
-    _warn_if_stale(log_prob, rollout.logp)
 
 
 def _warn_if_stale(log_prob: Tensor, logp: Tensor, tolerance: float = 1e-3) -> None:
