@@ -65,8 +65,7 @@ class PPOConfig:
     threads: int | None = 1
 
     def __post_init__(self) -> None:
-        expect_whole(self, "n_steps", "epochs")
-        expect_whole(self, "batch_size", least=2)  # alone, a record's standardised advantage is 0
+        expect_whole(self, "n_steps", "batch_size", "epochs")
         for name in ("gamma", "lam"):
             value = getattr(self, name)
             expect(self, name, is_number(value) and 0 <= value <= 1, "a number from 0 to 1")

@@ -79,6 +79,7 @@ class PPO:
         self.config = PPOConfig.preset(preset, **(defaults | settings))
         whole("seed", seed, 0)
         whole("n_envs", n_envs, 1)
+        whole("batch_size", self.config.batch_size, 2)  # alone, a standardised advantage is 0
         for name, hook in (("keep", keep), ("repair", repair)):
             if hook is not None and not callable(hook):
                 raise ValueError(f"{name}: {hook!r}, expected a function of agent and rollout")

@@ -204,8 +204,9 @@ def _origin(study: Study) -> tuple[dict[str, str], str]:
     A process goes on with the modules that it has imported, whatever becomes of the files.
     """
     run = study.run.func if isinstance(study.run, partial) else study.run
-    home = sys.modules[run.__module__]
-    used = {run.__module__} | {getattr(x, "__module__", "") for x in vars(home).values()}
+    home = sys.modules.get(run.__module__)  # none where a function travelled without its module
+    names = vars(home).values() if home else ()
+    used = {run.__module__} | {getattr(x, "__module__", "") for x in names}
     ours = f"{__package__}."
     modules = {m.removeprefix(ours) for m in used if isinstance(m, str) and m.startswith(ours)}
     key = study.folders, tuple(sorted(modules - _ENGINE))
