@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.func import grad, jvp, vmap
 
 from .collect import check_fit
-from .config import PPOConfig
+from .config import PPOConfig, whole
 from .ghost import ghost_scores
 from .loss import Params, policy_loss, standardise
 from .policy import Architecture
@@ -111,8 +111,7 @@ def influence(
         raise ValueError(f"clip_width: {clip_width!r}, expected 0, or above with 'unrolled'")
     if trace is not None and opt_state is not None:
         raise ValueError("opt_state: given with a trace, which holds its own; expected None")
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise ValueError(f"batch_size: {batch_size!r}, expected a whole number from 1")
+    whole("batch_size", batch_size, 1)
     if rng is not None and not isinstance(rng, np.random.Generator):
         raise ValueError(f"rng: {rng!r}, expected a numpy Generator or None")
     _check_fit(policy, rollout)

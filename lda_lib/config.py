@@ -140,9 +140,13 @@ def expect(config: Any, name: str, holds: bool, expected: str) -> None:
 def expect_whole(config: Any, *names: str, least: int = 1) -> None:
     """Raise a ValueError unless these settings are whole numbers from `least`."""
     for name in names:
-        value = getattr(config, name)
-        holds = isinstance(value, Integral) and int(value) >= least
-        expect(config, name, holds, f"a whole number from {least}")
+        whole(name, getattr(config, name), least)
+
+
+def whole(name: str, value: Any, least: int) -> None:
+    """Raise a ValueError that names the argument unless it is a whole number from `least`."""
+    if not isinstance(value, Integral) or int(value) < least:
+        raise ValueError(f"{name}: {value!r}, expected a whole number from {least}")
 
 
 def preset(cls: type[C], presets: dict[str, dict[str, Any]], name: str, settings: dict) -> C:

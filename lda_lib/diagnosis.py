@@ -21,6 +21,7 @@ import torch
 from scipy import optimize, stats
 from torch import Tensor
 
+from .config import whole
 from .estimates import same_pair
 from .metrics import Interval
 from .policy import ActorCritic, draw_noise, make_actor
@@ -77,9 +78,8 @@ def replayed_advantage(
         ValueError: k below 2, a horizon below 1, or a mask in place of places.
         RuntimeError: the environment does not replay.
     """
-    for name, value, least in (("k", k, 2), ("horizon", horizon, 1)):
-        if not isinstance(value, int) or value < least:
-            raise ValueError(f"{name}: {value!r}, expected a whole number from {least}")
+    whole("k", k, 2)
+    whole("horizon", horizon, 1)
     if torch.as_tensor(index).dtype == torch.bool:
         raise ValueError("index: a mask, expected places in the rollout, such as mask.nonzero()")
     act, task = make_actor(policy), rollout.task

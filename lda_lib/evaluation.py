@@ -8,6 +8,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 
+from .config import whole
 from .exact import FiniteModel, action_probs, exact_return
 from .policy import Actor, ActorCritic, draw_noise, make_actor
 from .tasks import Task
@@ -43,8 +44,7 @@ def evaluate(
     if model is not None:
         with torch.no_grad():
             return Evaluation(float(exact_return(action_probs(policy, model), model)), 0.0, 0)
-    if not isinstance(episodes, int) or episodes < 1:
-        raise ValueError(f"episodes: {episodes!r}, expected a whole number from 1")
+    whole("episodes", episodes, 1)
     env, act = task.make(), make_actor(policy)
     returns = np.array([_live(policy, task, env, act, i) for i in range(episodes)])
     if not task.shared:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Callable, Iterable
-from numbers import Integral
 from typing import Any
 
 import gymnasium as gym
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .collect import Collector, check_fit
-from .config import PPOConfig
+from .config import PPOConfig, whole
 from .evaluation import Evaluation, evaluate
 from .exact import finite_model
 from .loss import STATISTICS, Params, Records
@@ -307,12 +306,6 @@ class PPO:
         from .checkpoint import load_agent
 
         return load_agent(path, keep=keep, repair=repair, task=task, device=device)
-
-
-def whole(name: str, value: Any, least: int) -> None:
-    """Raise a ValueError that names the argument unless it is a whole number from `least`."""
-    if not isinstance(value, Integral) or value < least:
-        raise ValueError(f"{name}: {value!r}, expected a whole number from {least}")
 
 
 def _check_device(device: str | torch.device) -> None:

@@ -28,6 +28,7 @@ from weakref import ReferenceType, ref
 import torch
 from torch import Tensor
 
+from .config import whole
 from .policy import ActorCritic
 from .rollout import Rollout
 
@@ -62,8 +63,7 @@ class Repair:
     def __post_init__(self) -> None:
         if not isinstance(self.strength, int | float) or not self.strength > 0:
             raise ValueError(f"strength: {self.strength!r}, expected a number above 0")
-        if not isinstance(self.rounds, int) or self.rounds < 1:
-            raise ValueError(f"rounds: {self.rounds!r}, expected a whole number from 1")
+        whole("rounds", self.rounds, 1)
 
     def __call__(self, agent: PPO, rollout: Rollout) -> Rollout:
         """The same records with repaired advantages; returns, and so the critic's, stay."""

@@ -30,6 +30,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import laplacian
 from scipy.spatial.distance import pdist, squareform
 
+from .config import whole
 from .policy import ActorCritic
 from .rollout import Rollout
 
@@ -81,8 +82,7 @@ def similarity_graph(points: ArrayLike, neighbours: int = NEIGHBOURS) -> Graph:
     e = np.asarray(points, float)
     if e.ndim != 2 or not np.isfinite(e).all():
         raise ValueError(f"points: shape {e.shape}, expected finite numbers of shape (n, d)")
-    if not isinstance(neighbours, int) or neighbours < 1:
-        raise ValueError(f"neighbours: {neighbours!r}, expected a whole number from 1")
+    whole("neighbours", neighbours, 1)
     pairs = pdist(e)
     apart = pairs[pairs > 0]
     if not len(apart):

@@ -59,7 +59,7 @@ class Action:
         spaces = rollout.task.spaces
         if isinstance(self.obs, Integral):
             size = rollout.obs.shape[-1]
-            if rollout.obs.ndim != 2 or not (rollout.obs.sum(1) == 1).all():
+            if not _one_hot(rollout.obs):
                 raise ValueError(
                     f"obs: index {self.obs}, expected an observation {tuple(rollout.obs.shape[1:])}"
                 )
@@ -76,6 +76,11 @@ class Action:
         action = given.to(rollout.action)
         action = action.reshape(1, *rollout.action.shape[1:])
         return policy.log_prob(obs, action).squeeze(0)  # type: ignore[operator]
+
+
+def _one_hot(obs: Tensor) -> bool:
+    """Whether each row is a state's number: all 0 but for a single 1."""
+    return obs.ndim == 2 and bool((((obs == 0) | (obs == 1)).all(1) & (obs.sum(1) == 1)).all())
 
 
 @dataclass(frozen=True)

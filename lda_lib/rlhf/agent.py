@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..config import whole
 from ..ppo import stream
 from .config import RLHFConfig
 from .models import LanguagePolicy, Model, load_tokenizer
@@ -62,12 +63,11 @@ class LanguageAgent:
         **settings: Any,
     ):
         self.config = RLHFConfig.preset(preset or self.preset, **settings)
-        if not isinstance(seed, int) or seed < 0:
-            raise ValueError(f"seed: {seed!r}, expected a whole number from 0")
+        whole("seed", seed, 0)
         if not prompts or any(not isinstance(p, str) or not p for p in prompts):
             raise ValueError("prompts: none, or an empty one, expected non-empty strings")
         self.reward, self.prompts, self.validation = reward, tuple(prompts), tuple(validation)
-        self.seed, self.keep = seed, keep
+        self.seed, self.keep = int(seed), keep
         self.model_name = model if isinstance(model, str) else str(getattr(model, "name", ""))
         self.round = self.collected = self.optimizer_steps = 0
         self.kl_coef = self.config.kl_coef

@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from ..config import whole
 from ..progress import progress as progress_bar
 from ..step import check_keep, minibatches
 from .agent import LanguageAgent
@@ -124,8 +125,7 @@ class LanguagePPO(LanguageAgent):
             The history of the whole run, one tidy row per round. Reward and KL are those of the
             round's rollout, before its update.
         """
-        if not isinstance(rounds, int) or rounds < 0:
-            raise ValueError(f"rounds: {rounds!r}, expected a whole number from 0")
+        whole("rounds", rounds, 0)
         bar = range(rounds)
         for i in progress_bar(bar, label, rounds) if progress else bar:
             kl_coef = self.kl_coef

@@ -11,7 +11,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import packages_distributions, version
 
 import gymnasium as gym
@@ -143,9 +143,15 @@ def _in_processes(
     running: dict[Future, tuple[int, Trial]] = {}
 
     def go_on(slot: int) -> None:
-        if waiting:
-            trial = waiting.popleft()
-            running[pools[slot].submit(run_trial, study, trial)] = slot, trial
+        if not waiting:
+            return
+        trial = waiting.popleft()
+        try:
+            future = pools[slot].submit(run_trial, study, trial)
+        except TerminatedWorkerError:  # killed between two trials, which costs none
+            pools[slot] = _process()
+            future = pools[slot].submit(run_trial, study, trial)
+        running[future] = slot, trial
 
     try:
         for slot in range(len(pools)):
@@ -209,14 +215,15 @@ def _origin(study: Study) -> tuple[dict[str, str], str]:
     used = {run.__module__} | {getattr(x, "__module__", "") for x in names}
     ours = f"{__package__}."
     modules = {m.removeprefix(ours) for m in used if isinstance(m, str) and m.startswith(ours)}
-    key = study.folders, tuple(sorted(modules - _ENGINE))
-    if key not in _ORIGINS:
-        _ORIGINS[key] = source_hashes(*study.folders, studies=key[1]), commit()
-    return _ORIGINS[key]
+    return _found(study.folders, tuple(sorted(modules - _ENGINE)))
 
 
 _ENGINE = {"study", "store", "run", "reading"}  # how trials are kept, not what they compute
-_ORIGINS: dict[tuple[tuple[str, ...], tuple[str, ...]], tuple[dict[str, str], str]] = {}
+
+
+@cache
+def _found(folders: tuple[str, ...], studies: tuple[str, ...]) -> tuple[dict[str, str], str]:
+    return source_hashes(*folders, studies=studies), commit()
 
 
 def _world(task: str) -> list[str]:

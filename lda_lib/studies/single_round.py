@@ -13,7 +13,7 @@ no negatives, equal steps    as "no negatives", cycled to as many minibatches as
 random drop, equal steps     its control
 all, as far                  every record, at the rate that moves the policy nearest to as far (KL
                              over the rollout) as "no negatives" moved it; 32 times the usual rate
-                             at most, so that it often falls short (columns `kl`)
+                             at most, so that it often falls short (column `kl`)
 """
 
 from __future__ import annotations

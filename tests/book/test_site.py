@@ -131,3 +131,21 @@ def test_a_dead_link_is_noticed(tmp_path: Path, target: str, lost: bool) -> None
     (tmp_path / "a.html").write_text('<h1 id="top">a</h1>', encoding="utf-8")
     (tmp_path / "b.html").write_text('<p id="here">b</p>', encoding="utf-8")
     assert leads_nowhere(tmp_path / "a.html", target) is lost
+
+
+def test_an_executed_copy_of_an_older_text_is_not_shown(tmp_path: Path) -> None:
+    """Only what was made of the chapter as it stands; parameters may be injected."""
+    source = build.chapters()[0]
+    notebook = nbformat.read(source, as_version=4)
+    stamp = nbformat.v4.new_code_cell(
+        'PROFILE = "smoke"', metadata={"tags": ["injected-parameters"]}
+    )
+    notebook.cells.insert(3, stamp)
+    nbformat.write(notebook, tmp_path / source.name)
+    assert build.same_text(tmp_path / source.name, source)
+    notebook.cells[0].source += " and more"
+    nbformat.write(notebook, tmp_path / source.name)
+    assert not build.same_text(tmp_path / source.name, source)
+    build.stage(tmp_path, tmp_path / "staged")
+    shown = nbformat.read(tmp_path / "staged" / "book" / source.name, as_version=4)
+    assert shown.cells[0].source == nbformat.read(source, as_version=4).cells[0].source

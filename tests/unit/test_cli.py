@@ -145,3 +145,12 @@ def test_help_is_helpful():
     assert "train" in lda("--help") and "evaluate" in lda("--help") and "score" in lda("--help")
     text = lda("train", "--help")
     assert "python -m lda_lib train LunarLander --keep iif" in text and "--resume" in text
+
+
+def test_a_resumed_run_stays_on_its_device(tmp_path, monkeypatch):
+    args = ["train", "FrozenLake", "--rounds", "1", "--out", str(tmp_path / "r")]
+    assert CliRunner().invoke(main, args).exit_code == 0
+    asked, load = [], PPO.load
+    monkeypatch.setattr(PPO, "load", lambda path, **kw: asked.append(kw) or load(path, **kw))
+    assert CliRunner().invoke(main, [*args, "--resume"]).exit_code == 0
+    assert asked[0]["device"] == "cpu"

@@ -418,3 +418,22 @@ def test_each_arithmetic_compiles_however_many_there_are():
             agent = small(clip=clip, compile=True)
             assert make_step(agent.policy.arch, agent.config, True) is not None
             agent.update(agent.collect())
+
+
+def test_a_restarted_arm_closes_the_environments_it_leaves():
+    class Counted(Corridor):
+        open = 0
+
+        def __init__(self):
+            super().__init__()
+            type(self).open += 1
+
+        def close(self):
+            type(self).open -= 1
+
+    agent = PPO(Counted, preset="as_released", keep=IIF(0.5), n_steps=64, batch_size=32)
+    agent.collect()
+    before = Counted.open
+    for _ in range(3):
+        agent.collect()
+    assert Counted.open == before

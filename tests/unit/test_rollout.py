@@ -267,3 +267,14 @@ def test_an_environment_from_its_spec_takes_what_restore_asks_for():
     agent = PPO(gym.make("CartPole-v1"), n_steps=64, batch_size=32, compile=False)
     env = agent.collect().restore(5, render_mode="rgb_array")
     assert env.render_mode == "rgb_array" and env.render().shape[2] == 3
+
+
+def test_what_a_time_limit_hides_must_be_finite_too():
+    class Broken(Corridor):
+        def step(self, action):
+            obs, *rest = super().step(action)
+            return (obs * np.nan if rest[2] else obs), *rest
+
+    agent = PPO(lambda: Broken(goal=1e9, limit=7), n_steps=64, batch_size=32, compile=False)
+    with pytest.raises(ValueError, match=r"observation: .* not finite"):
+        agent.collect()

@@ -17,11 +17,13 @@ import pandas as pd
 import pytest
 import torch
 from click.testing import CliRunner
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 from matplotlib import pyplot as plt
 
 from lda_lib import studies
 from lda_lib.cli import main
 from lda_lib.studies import STUDIES, Study, Trial
+from lda_lib.studies import run as engine
 from lda_lib.studies.run import Failed, _world, run_study, run_trial
 from lda_lib.studies.sb3_parity import policy_of
 from lda_lib.studies.store import Busy, Finished, Store
@@ -306,3 +308,20 @@ def test_the_origin_knows_the_studys_own_code_and_the_tasks_world():
     assert {"studies/single_round", "studies/step_size", "ppo", "scores"} <= set(sources)
     assert "studies/store" not in sources
     assert _world("LunarLander") and _world("MiniGrid") == ["minigrid"] and not _world("Acrobot")
+
+
+@pytest.mark.slow
+def test_a_process_killed_between_two_trials_is_replaced(tmp_path, store, monkeypatch):
+    class Dead:
+        def submit(self, *_):
+            raise TerminatedWorkerError("killed while it waited")
+
+        def shutdown(self, **_):
+            pass
+
+    made, real = [], engine._process
+    monkeypatch.setattr(
+        engine, "_process", lambda: made.append(1) or (real if made[1:] else Dead)()
+    )
+    assert len(run_study(make_study(tmp_path), store=store, say=lambda text: None)) == 12
+    assert len(made) == 3 and len(ran(tmp_path)) == 6
