@@ -21,7 +21,8 @@ from ..loss import Params
 from ..ppo import PPO
 from ..rollout import Rollout
 from . import learning
-from .learning import FILTERS, Filter, arm_settings, iif, intervals, paired_table, random_like
+from .learning import FILTERS, Filter, arm_settings, iif, random_like
+from .learning_tables import intervals, paired_table
 from .study import Study, Trial
 
 

@@ -9,16 +9,8 @@ from matplotlib.figure import Figure
 
 from ..plots import COLOURS, LINES, MARKERS, use_style
 from ..tasks import TASKS
-from .learning import (
-    Settings,
-    arm_settings,
-    iif,
-    ordered,
-    paired_table,
-    paired_trials,
-    random_like,
-    run,
-)
+from .learning import Settings, arm_settings, iif, paired_trials, random_like, run
+from .learning_tables import ordered, paired_table
 from .study import Study, Trial
 
 FRACTIONS = (0.0625, 0.125, 0.25, 0.5, 0.75, 1.0)

@@ -28,7 +28,8 @@ from ..ppo import PPO
 from ..repair import Repair
 from ..rollout import Rollout
 from ..targets import Return
-from .learning import arm_settings, paired_table, panels
+from .learning import arm_settings
+from .learning_tables import paired_table, panels
 from .study import Study, Trial
 
 KINDS = ("estimated", "skill", "exact", "repaired")

@@ -25,8 +25,9 @@ from matplotlib.figure import Figure
 
 from ..metrics import area_under_curve, bootstrap, sample_efficiency
 from ..tasks import TASKS
-from . import learning
-from .learning import Settings, arm_settings, curves, iif, intervals, paired_table, paired_trials
+from . import learning, learning_tables
+from .learning import Settings, arm_settings, iif, paired_trials
+from .learning_tables import curves, intervals, paired_table
 from .repair import LUCKY, TUNING, TUNING_SEEDS, repair_settings, same_names
 from .study import Study, Trial
 
@@ -67,7 +68,7 @@ def tuning_table(rows: pd.DataFrame) -> pd.DataFrame:
 
 def tuning_figure(rows: pd.DataFrame) -> Figure:
     """Learning curves at each pace."""
-    return learning.panels(rows, [f"KL {kl:g}" for kl in TARGETS], tasks=TUNED_ON)
+    return learning_tables.panels(rows, [f"KL {kl:g}" for kl in TARGETS], tasks=TUNED_ON)
 
 
 PACE_TUNING = Study(

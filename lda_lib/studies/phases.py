@@ -51,7 +51,7 @@ from ..similarity import (
 )
 from ..targets import Action
 from ..tasks import Task
-from .learning import ordered
+from .learning_tables import ordered
 from .study import Study, Trial
 
 FRACTIONS = (0.0, 0.25, 0.5, 0.75, 1.0)

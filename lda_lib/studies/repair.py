@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 
 from ..tasks import TASKS
 from . import learning
-from .learning import Settings, arm_settings, iif, paired_table, paired_trials, panels
+from .learning import Settings, arm_settings, iif, paired_trials
+from .learning_tables import paired_table, panels
 from .study import Study, Trial
 
 STRENGTHS = (10.0, 30.0, 100.0)

@@ -6,17 +6,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ..tasks import TASKS
-from .learning import (
-    Filter,
-    Settings,
-    arm_settings,
-    iif,
-    intervals,
-    paired_table,
-    paired_trials,
-    random_like,
-    run,
-)
+from .learning import Filter, Settings, arm_settings, iif, paired_trials, random_like, run
+from .learning_tables import intervals, paired_table
 from .study import Study, Trial
 
 SEEDS = {"FrozenLake": 20, "MiniGrid": 5, "Acrobot": 5, "LunarLander": 5}  # from 0

@@ -14,7 +14,8 @@ from ..metrics import bootstrap, runtime_saving
 from ..plots import COLOURS, use_style
 from ..ppo import PPO
 from ..tasks import TASKS
-from .learning import curves, iif, make_filter, ordered, random_like
+from .learning import iif, make_filter, random_like
+from .learning_tables import curves, ordered
 from .six_environments import SIX_ENVIRONMENTS
 from .store import Store
 from .study import Study, Trial

@@ -33,7 +33,7 @@ from ..metrics import bootstrap
 from ..plots import learning_curves, use_style
 from ..ppo import PPO
 from ..rollout import Rollout
-from .learning import ordered
+from .learning_tables import ordered
 from .step_size import moved, update_to
 from .study import Study, Trial
 

@@ -4,15 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from .learning import (
-    Settings,
-    arm_settings,
-    paired_table,
-    paired_trials,
-    panels,
-    papers_arms,
-    run,
-)
+from .learning import Settings, arm_settings, paired_trials, papers_arms, run
+from .learning_tables import paired_table, panels
 from .study import Study, Trial
 
 ARMS = ("PPO", "IIF", "random drop")

@@ -21,11 +21,10 @@ from .learning import (
     iif,
     make_filter,
     make_repair,
-    paired_table,
     paired_trials,
-    panels,
     random_like,
 )
+from .learning_tables import paired_table, panels
 from .study import Study, Trial
 
 SEEDS = {  # from 0

@@ -17,7 +17,8 @@ from ..ppo import PPO
 from ..rollout import Rollout
 from ..tasks import TASKS
 from . import learning
-from .learning import Settings, arm_settings, curves, iif, make_filter, paired_table, paired_trials
+from .learning import Settings, arm_settings, iif, make_filter, paired_trials
+from .learning_tables import curves, ordered, paired_table
 from .study import Study, Trial
 
 FACTORS = (1, 2, 4, 8, 16)
@@ -134,7 +135,7 @@ def factor(arm: str) -> int:
 def areas(rows: pd.DataFrame, task: str, method: str) -> pd.DataFrame:
     """Mean return over the rounds of "PPO", "IIF", "PPO Adam" or "IIF Adam": (factor, seed)."""
     mine = rows[rows.task == task]
-    arms = [a for a in learning.ordered(mine, "arm") if method_of(a) == method]
+    arms = [a for a in ordered(mine, "arm") if method_of(a) == method]
     found = {factor(a): curves(rows, task, a).apply(area_under_curve) for a in arms}
     return pd.DataFrame(found).T.sort_index().rename_axis("factor")
 
@@ -171,7 +172,7 @@ def best_against_best(rows: pd.DataFrame, task: str, adam: bool = False) -> pd.D
 def figure(rows: pd.DataFrame) -> Figure:
     """Mean return over the rounds at each rate, and that of PPO with IIF's KL as a band."""
     use_style()
-    cases = [(t, end) for t in learning.ordered(rows, "task", SEEDS) for end in ("", " Adam")]
+    cases = [(t, end) for t in ordered(rows, "task", SEEDS) for end in ("", " Adam")]
     cases = [c for c in cases if len(areas(rows, c[0], "PPO" + c[1]))]
     size = (3.6 * len(cases) + 1.2, 3.8)
     fig, axes = plt.subplots(1, len(cases), figsize=size, squeeze=False)

@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from ..metrics import area_under_curve
 from ..tasks import TASKS
 from . import learning
-from .learning import Settings, arm_settings, curves, paired_table, paired_trials, panels
+from .learning import Settings, arm_settings, paired_trials
+from .learning_tables import curves, paired_table, panels
 from .repair import FACTORS, repair_settings
 from .study import Study, Trial
 

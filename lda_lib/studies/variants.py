@@ -13,16 +13,8 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from .learning import (
-    Settings,
-    arm_settings,
-    at_shared_rounds,
-    intervals,
-    paired_table,
-    paired_trials,
-    papers_arms,
-    run,
-)
+from .learning import Settings, arm_settings, paired_trials, papers_arms, run
+from .learning_tables import at_shared_rounds, intervals, paired_table
 from .six_environments import ARMS
 from .study import Study, Trial
 

@@ -17,15 +17,19 @@ from lda_lib.cli import main
 from lda_lib.exact import finite_model
 from lda_lib.metrics import area_under_curve
 from lda_lib.results import DATA
-from lda_lib.studies import STUDIES, Trial, adam_aware, learning, pace, tuned, variants
-from lda_lib.studies.dial import icy
-from lda_lib.studies.learning import (
-    arm_settings,
-    iif,
-    make_filter,
-    paired_table,
-    random_like,
+from lda_lib.studies import (
+    STUDIES,
+    Trial,
+    adam_aware,
+    learning,
+    learning_tables,
+    pace,
+    tuned,
+    variants,
 )
+from lda_lib.studies.dial import icy
+from lda_lib.studies.learning import arm_settings, iif, make_filter, random_like
+from lda_lib.studies.learning_tables import paired_table
 from lda_lib.studies.paper import compare, verdict
 from lda_lib.studies.reading import interval, rows_of
 from lda_lib.studies.run import run_trial
@@ -186,7 +190,7 @@ def test_arms_are_compared_at_the_rounds_at_which_all_were_evaluated():
         for arm, curve in every.items()
         for k, x in enumerate(curve, 1)
     )
-    assert learning.curves(rows, "T", "PPO").index.tolist() == [2, 4, 6]
+    assert learning_tables.curves(rows, "T", "PPO").index.tolist() == [2, 4, 6]
     table = paired_table(rows, ("PPO", "IIF")).set_index("arm")
     theirs, ours = area_under_curve([9, 9, 4]), area_under_curve([2, 2, 6])
     assert table.loc["PPO", "area"] == theirs and table.loc["IIF", "gain_area"] == ours - theirs
@@ -349,7 +353,7 @@ def test_an_arm_has_one_colour_and_its_whole_name_in_all_panels():
         for arm in names
         for k in (1, 2)
     )
-    figure = learning.panels(rows, ("PPO",))
+    figure = learning_tables.panels(rows, ("PPO",))
     (legend,) = figure.legends
     assert [t.get_text() for t in legend.get_texts()] == arms["A"]
     shown = [line.get_color() for line in legend.get_lines()]

@@ -9,7 +9,7 @@ import pytest
 from matplotlib import pyplot as plt
 
 from lda_lib.studies import STUDIES, drop_fraction, rivals, step_size, variants
-from lda_lib.studies.learning import intervals
+from lda_lib.studies.learning_tables import intervals
 from lda_lib.studies.reading import as_text, coverage, interval, rows_of, told
 from lda_lib.studies.step_size import MATCHED, areas, best_against_best, factor, method_of
 
