@@ -149,3 +149,9 @@ def test_an_executed_copy_of_an_older_text_is_not_shown(tmp_path: Path) -> None:
     build.stage(tmp_path, tmp_path / "staged")
     shown = nbformat.read(tmp_path / "staged" / "book" / source.name, as_version=4)
     assert shown.cells[0].source == nbformat.read(source, as_version=4).cells[0].source
+
+
+def test_signatures_are_for_people(site: Path) -> None:
+    """An alias stays an alias: numpy's ArrayLike is a page of private names when written out."""
+    page = html(site, "book/api")
+    assert "ArrayLike" in page and "_NestedSequence" not in page
