@@ -120,52 +120,44 @@ def interquartile_mean(values: ArrayLike) -> float:
 
 
 class Interval(NamedTuple):
-    """A point estimate with its bootstrap interval."""
+    """A point estimate with its confidence interval."""
 
     mean: float
     low: float
     high: float
 
 
-def bootstrap(
+def confidence_interval(
     values: ArrayLike,
-    statistic: Callable[..., float] = np.mean,
+    statistic: Callable[[np.ndarray], float] = np.mean,
     *,
     confidence: float = 0.95,
-    resamples: int = 9999,
-    seed: int = 0,
 ) -> Interval:
-    """Percentile bootstrap interval over seeds.
+    """Student's t interval over seeds.
 
-    With few values it is too narrow, because a sample varies less than what it was drawn from: of
-    intervals of 95 % from normal values, 93 % cover the mean where there are 20, 89 % where there
-    are 10, 86 % at 5 and 76 % at 3.
+    The standard error is the jackknife's (Tukey 1958): how far the statistic moves when one value
+    is left out. For the mean that is the textbook s / sqrt(n). Of intervals of 95 % from normal
+    values 95 % cover the mean, be there 3 of them or 20. (A percentile bootstrap covers it 76, 86,
+    89 and 93 times in a hundred with 3, 5, 10 and 20 values, so we do not use it.) Skewed values
+    cost coverage: of exponential ones 88 % with 5, 92 % with 20. An interval knows nothing of the
+    values' range: one for a success rate can end above 1.
 
     Args:
         values: one value per seed; for a paired comparison, one difference per pair.
-        statistic: function of a 1-d array.
+        statistic: smooth function of a 1-d array; not a median, which the jackknife cannot judge.
         confidence: of the interval.
-        resamples: bootstrap samples.
-        seed: of the resampling.
 
     Returns:
         The statistic and its interval; a single value has no interval (nan).
     """
     x = _curve("values", values)
-    point = float(statistic(x))
-    if len(x) < 2:
+    point, n = float(statistic(x)), len(x)
+    if n < 2:
         return Interval(point, float("nan"), float("nan"))
-    if np.ptp(x) == 0:
-        return Interval(point, point, point)
-    result = stats.bootstrap(
-        (x,),
-        statistic,  # scipy goes along an axis by itself where the function cannot
-        n_resamples=resamples,
-        confidence_level=confidence,
-        method="percentile",
-        rng=seed,
-    ).confidence_interval
-    return Interval(point, float(result.low), float(result.high))
+    without_one = np.array([statistic(np.delete(x, i)) for i in range(n)])
+    error = np.sqrt((n - 1) * without_one.var())
+    low, high = stats.t.interval(confidence, n - 1, point, error) if error > 0 else (point, point)
+    return Interval(point, float(low), float(high))
 
 
 def _curve(name: str, values: ArrayLike) -> np.ndarray:

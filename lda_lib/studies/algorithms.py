@@ -31,7 +31,7 @@ from ..attribution import influence
 from ..fidelity import rank_correlation
 from ..filters import IIF, RandomDrop
 from ..groundtruth import FrozenRound, leave_one_out, random_subsets
-from ..metrics import area_under_curve, bootstrap
+from ..metrics import area_under_curve, confidence_interval
 from ..plots import learning_curves, use_style
 from ..targets import ExactReturn, call
 from .study import Study, Trial
@@ -195,7 +195,7 @@ def truths(rows: pd.DataFrame) -> pd.DataFrame:
         values = group.groupby("seed").value.mean().dropna()
         if len(values):
             about = dict(zip(("task", "measure", "estimator"), tuple(key)))
-            interval = bootstrap(values, resamples=4000)
+            interval = confidence_interval(values)
             out.append(about | dict(zip(("value", "low", "high"), interval)) | {"n": len(values)})
     return pd.DataFrame(out)
 
@@ -215,7 +215,7 @@ def verdicts(rows: pd.DataFrame) -> pd.DataFrame:
             for name, values in (("area", area), ("final", final)):
                 gain = values[arm] - values["plain"]
                 row[name] = values[arm].mean()
-                low_high = bootstrap(gain, resamples=4000)
+                low_high = confidence_interval(gain)
                 row |= dict(zip((f"{name}_gain", f"{name}_low", f"{name}_high"), low_high))
             out.append(row | {"kept": kept[arm]})
     return pd.DataFrame(out)

@@ -28,7 +28,7 @@ from ..channel import continuations, exact_returns, same_records
 from ..fidelity import floors
 from ..filters import agent_scores
 from ..groundtruth import random_subsets
-from ..metrics import bootstrap
+from ..metrics import confidence_interval
 from ..plots import COLOURS, LINES, MARKERS, use_style
 from ..ppo import PPO
 from ..rollout import Rollout
@@ -194,7 +194,7 @@ def correlations(rows: pd.DataFrame) -> pd.DataFrame:
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """Per task, round, share, mode, h and predictor: rank correlation with the effect, over runs.
 
-    `value` is the mean over runs, `low` and `high` its 95 % bootstrap interval over them (`seeds`
+    `value` is the mean over runs, `low` and `high` its 95 % confidence interval over them (`seeds`
     runs, `subsets` sets in all). `effect` is the mean effect, `spread` the standard deviation
     between the sets of a run.
     """
@@ -204,7 +204,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
     spread = each.groupby([*RUN, "future"]).effect.std().groupby(by).mean()
     for key, group in correlations(rows).groupby([*by, "predictor"], sort=False):
         values, cell = group.value.dropna(), tuple(key)[:-1]
-        low_high = bootstrap(values, resamples=4000) if len(values) else (np.nan,) * 3
+        low_high = confidence_interval(values) if len(values) else (np.nan,) * 3
         out.append(
             dict(zip([*by, "predictor"], tuple(key)))
             | dict(zip(("value", "low", "high"), low_high))

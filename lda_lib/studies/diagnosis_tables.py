@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..metrics import bootstrap
+from ..metrics import confidence_interval
 from ..plots import COLOURS, LINES, MARKERS, use_style
 
 COMPARED = ("flips", "rms_error", "agreement")  # of groups; the study says what they are
@@ -35,10 +35,10 @@ def measures(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Each measure by task and round: mean over seeds and 95 % bootstrap interval."""
+    """Each measure by task and round: mean over seeds and 95 % confidence interval."""
     out = []
     for (task, k, measure), x in measures(rows).groupby(["task", "round", "measure"])["x"]:
-        mean, low, high = bootstrap(x)
+        mean, low, high = confidence_interval(x)
         row = {"task": task, "round": k, "measure": measure, "seeds": len(x)}
         out.append(row | {"mean": mean, "low": low, "high": high})
     return pd.DataFrame(out)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..fidelity import floors, lds, rank_correlation
 from ..groundtruth import REMOVALS, FrozenRound, leave_one_out, outcomes, random_subsets
-from ..metrics import bootstrap
+from ..metrics import confidence_interval
 from ..plots import COLOURS, MARKERS, use_style
 from ..ppo import PPO
 from ..rollout import Rollout
@@ -155,8 +155,8 @@ def run(trial: Trial) -> pd.DataFrame:
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """Per task, arm, removal, estimator and target: the mean of each measure over frozen rounds.
 
-    `_low` and `_high` bound the 95 % bootstrap interval over frozen rounds (seeds and rounds of one
-    arm); `seconds` is the mean time of scoring.
+    `_low` and `_high` bound the 95 % confidence interval over frozen rounds (seeds and rounds of
+    one arm); `seconds` is the mean time of scoring.
     """
     out = []
     by = ["task", "arm", "removal", "estimator", "target"]
@@ -166,7 +166,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
             values = cell.value.dropna()
             names = (measure, f"{measure}_low", f"{measure}_high")
             if len(values):
-                row |= dict(zip(names, bootstrap(values, resamples=2000)))
+                row |= dict(zip(names, confidence_interval(values)))
             row["rounds"] = len(values)
         out.append(row | {"seconds": group.seconds.mean()})
     return pd.DataFrame(out)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..metrics import area_under_curve, bootstrap, sample_efficiency, sustained
+from ..metrics import area_under_curve, confidence_interval, sample_efficiency, sustained
 from ..plots import COLOURS, MARKERS, learning_curves, use_style
 
 
@@ -42,7 +42,7 @@ def paired_table(
 
     Savings (Hu et al. 2025) are in percent, paired by seed. `gain` and `gain_area` are
     differences to the baseline's final return and area, paired too. `_low` and `_high`: 95 %
-    bootstrap intervals over seeds. `sustained` columns use curves that count a level once it holds
+    confidence intervals over seeds. `sustained` columns use curves that count a level once it holds
     for three evaluations, `of_mean` ones the mean curves. `censored`: levels the arm never
     reached, of `levels`, over all seeds.
     """
@@ -69,7 +69,9 @@ def paired_table(
                 values["se_ave_sustained"] = [100 * p.se_ave for p in held]
             row: dict[str, object] = {"task": task, "arm": arm, "seeds": len(seeds)}
             for name, x in values.items():
-                row |= dict(zip((name, f"{name}_low", f"{name}_high"), bootstrap(np.asarray(x))))
+                row |= dict(
+                    zip((name, f"{name}_low", f"{name}_high"), confidence_interval(np.asarray(x)))
+                )
             means = sample_efficiency(standard[seeds].mean(axis=1), own[seeds].mean(axis=1))
             row["se_ave_of_mean"], row["se_peak_of_mean"] = 100 * means.se_ave, 100 * means.se_peak
             row["censored"] = sum(p.censored for p in pairs)

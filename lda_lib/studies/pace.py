@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..metrics import area_under_curve, bootstrap, sample_efficiency
+from ..metrics import area_under_curve, confidence_interval, sample_efficiency
 from ..tasks import TASKS
 from . import learning, learning_tables
 from .learning import Settings, arm_settings, iif, paired_trials
@@ -154,7 +154,7 @@ def areas(rows: pd.DataFrame, task: str, arm: str) -> pd.Series:
 def _interval(name: str, differences: pd.Series) -> dict[str, float]:
     """Mean over the seeds that both have, with its interval."""
     both = differences.dropna().to_numpy()
-    estimate = bootstrap(both) if len(both) else (np.nan,) * 3
+    estimate = confidence_interval(both) if len(both) else (np.nan,) * 3
     return dict(zip((name, f"{name}_low", f"{name}_high"), estimate, strict=True))
 
 

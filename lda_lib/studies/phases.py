@@ -37,7 +37,7 @@ from torch import Tensor
 from ..attribution import influence
 from ..evaluation import EVALUATION_SEED
 from ..loss import standardise
-from ..metrics import bootstrap
+from ..metrics import confidence_interval
 from ..plots import COLOURS, LINES, use_style
 from ..policy import ActorCritic, make_actor
 from ..ppo import PPO
@@ -178,7 +178,7 @@ def stage(p_action: pd.Series) -> pd.Series:
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """Per task and stage: means over behaviours and rounds of a seed, then over seeds.
 
-    `_low` and `_high`: 95 % bootstrap intervals over seeds. `like`: up or down. `smooth`: share of
+    `_low` and `_high`: 95 % confidence intervals over seeds. `like`: up or down. `smooth`: share of
     rounds in which chance is as smooth as the scores in at most 5 of 100 draws.
     """
     data = rows.assign(
@@ -199,7 +199,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
             row["cases"] = len(mine)
             for column in columns:
                 means = mine.groupby("seed")[column].mean().dropna().astype(float)
-                interval = bootstrap(means) if len(means) else (np.nan,) * 3
+                interval = confidence_interval(means) if len(means) else (np.nan,) * 3
                 row |= dict(zip((column, f"{column}_low", f"{column}_high"), interval))
             out.append(row)
     return pd.DataFrame(out)

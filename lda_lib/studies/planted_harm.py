@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..estimates import monte_carlo_advantage
 from ..fidelity import auroc, floors
-from ..metrics import bootstrap
+from ..metrics import confidence_interval
 from ..plots import COLOURS, MARKERS, use_style
 from ..rollout import Rollout
 from .fidelity import ARMS, before_round
@@ -127,7 +127,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
     for key, group in rows.groupby(by, sort=False):
         row: dict = dict(zip(by, key, strict=True)) | {"rounds": len(group)}
         for name in ("auroc", "auroc_large"):
-            values = bootstrap(group[name], resamples=2000)
+            values = confidence_interval(group[name])
             row |= dict(zip((name, f"{name}_low", f"{name}_high"), values))
         out.append(row)
     return pd.DataFrame(out)

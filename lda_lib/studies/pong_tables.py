@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..metrics import Interval, bootstrap
+from ..metrics import Interval, confidence_interval
 from ..plots import COLOURS, LINES, MARKERS, use_style
 
 SITUATIONS = ("no ball", "behind us", "behind them", "decided", "coming", "leaving")
@@ -42,11 +40,11 @@ def times_as_frequent(bottom: pd.Series, base: pd.Series) -> Interval:
     """
     x, y = bottom.to_numpy(), base.to_numpy()
 
-    def ratio(seeds: np.ndarray, axis: int = -1) -> Any:  # `axis` lets scipy do all at once
-        drawn = seeds.astype(int)
-        return x[drawn].mean(axis) / y[drawn].mean(axis)
+    def ratio(seeds: np.ndarray) -> float:
+        chosen = seeds.astype(int)
+        return x[chosen].mean() / y[chosen].mean()
 
-    return bootstrap(np.arange(len(x)), ratio)
+    return confidence_interval(np.arange(len(x)), ratio)
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
@@ -54,7 +52,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 
     `times` is the ratio of the share among bottom records to the base rate; `over_all`,
     `over_matched` and `over_top` are differences of shares in percentage points, paired by seed.
-    All with 95 % bootstrap intervals over seeds.
+    All with 95 % confidence intervals over seeds.
     """
     out = []
     for situation in SITUATIONS:
@@ -62,11 +60,11 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
             for (task, k), mine in shares(rows, what).groupby(["task", "round"]):
                 row = {"task": task, "round": k, "situation": what, "seeds": len(mine)}
                 row |= {name: 100 * mine[name].mean() for name in GROUPS}
-                if (mine["all"] > 0).all():  # else some resamples have nothing to divide by
+                if (mine["all"] > 0).all():  # else, with a seed left out, it may divide by 0
                     found = times_as_frequent(mine["bottom"], mine["all"])
                     row |= {"times": found.mean, "times_low": found.low, "times_high": found.high}
                 for other in ("all", "matched", "top"):
-                    gap = bootstrap(100 * (mine["bottom"] - mine[other]))
+                    gap = confidence_interval(100 * (mine["bottom"] - mine[other]))
                     name = f"over_{other}"
                     row |= {name: gap.mean, f"{name}_low": gap.low, f"{name}_high": gap.high}
                 out.append(row)

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ..filters import IIF, RandomDrop
-from ..metrics import bootstrap, runtime_saving, sample_efficiency
+from ..metrics import confidence_interval, runtime_saving, sample_efficiency
 from ..plots import learning_curves, use_style
 from .study import Study, Trial
 
@@ -129,7 +129,7 @@ def _phases(rows: pd.DataFrame) -> list[str]:
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """Per arm: final reward, rudeness elsewhere, rounds and time saved on the way to PPO's best.
 
-    Savings are in percent of the plain arm's of the same seed, with 95 % bootstrap intervals over
+    Savings are in percent of the plain arm's of the same seed, with 95 % confidence intervals over
     seeds; `censored` counts seeds that never reached the plain arm's best reward. Seconds are
     those of the process, per round.
     """
@@ -162,7 +162,9 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
                 }
                 row["censored"] = sum(t.censored for t in times)
             for name, x in values.items():
-                row |= dict(zip((name, f"{name}_low", f"{name}_high"), bootstrap(np.asarray(x))))
+                row |= dict(
+                    zip((name, f"{name}_low", f"{name}_high"), confidence_interval(np.asarray(x)))
+                )
             whole = pd.concat(own.values())
             row |= {
                 "kl": ends.kl.mean(),

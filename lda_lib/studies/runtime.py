@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..metrics import bootstrap, runtime_saving
+from ..metrics import confidence_interval, runtime_saving
 from ..plots import COLOURS, use_style
 from ..ppo import PPO
 from ..tasks import TASKS
@@ -76,7 +76,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
     """Per task and method: seconds a round, and the time saved to the standard run's best.
 
     Savings take the rounds from `six_environments` and the seconds from here; see
-    `metrics.runtime_saving`. They are in percent, with 95 % bootstrap intervals over seeds. On
+    `metrics.runtime_saving`. They are in percent, with 95 % confidence intervals over seeds. On
     `censored` of the `seeds` the level was never reached: there the saving is an upper bound. The
     random drop pays for the scores that tell it how many to drop.
     """
@@ -101,7 +101,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
                     if s in standard.columns
                 ]
                 for key in ("rt_peak", "like_for_like"):
-                    x = bootstrap([100 * getattr(one, key) for one in saved])
+                    x = confidence_interval([100 * getattr(one, key) for one in saved])
                     row |= dict(zip((key, f"{key}_low", f"{key}_high"), x, strict=True))
                 row |= {"censored": sum(one.censored for one in saved), "seeds": len(saved)}
             out.append(row)

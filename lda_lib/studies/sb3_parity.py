@@ -12,7 +12,7 @@ from scipy import stats
 
 from ..evaluation import evaluate
 from ..exact import finite_model
-from ..metrics import bootstrap
+from ..metrics import confidence_interval
 from ..plots import learning_curves, use_style
 from ..policy import ActorCritic, Architecture
 from ..ppo import PPO
@@ -106,7 +106,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
             apart = stats.ttest_ind(theirs, ours, equal_var=False).confidence_interval(0.95)
             gap = {"gap": theirs.mean() - ours.mean(), "gap_low": apart.low, "gap_high": apart.high}
             for arm, x in at.items():
-                mean, low, high = bootstrap(x)
+                mean, low, high = confidence_interval(x)
                 row = {"task": task, "round": k, "arm": arm, "seeds": len(x)}
                 out.append(row | {"mean": mean, "low": low, "high": high, **gap, "p_equal": p})
     return pd.DataFrame(out)

@@ -29,7 +29,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ..filters import IIF, RandomDrop
-from ..metrics import bootstrap
+from ..metrics import confidence_interval
 from ..plots import learning_curves, use_style
 from ..ppo import PPO
 from ..rollout import Rollout
@@ -185,7 +185,7 @@ def differences(rows: pd.DataFrame) -> pd.DataFrame:
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """Per task and treatment: gain over "all", in all rounds, where "all" rose, where it fell.
 
-    Means over the rounds of a seed, then over seeds, with 95 % bootstrap intervals over seeds.
+    Means over the rounds of a seed, then over seeds, with 95 % confidence intervals over seeds.
     `better`: share of rounds with a gain above 0. `kl_ratio`: median. Where returns are sampled, a
     round whose "all" was unlucky counts as a fall and flatters its other treatments: there
     `gain_fell` is biased upwards, `gain_rose` downwards.
@@ -208,7 +208,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
             }
             for column, part in parts.items():
                 means = part.groupby("seed").gain.mean()
-                interval = bootstrap(means) if len(means) else (np.nan,) * 3
+                interval = confidence_interval(means) if len(means) else (np.nan,) * 3
                 row |= dict(zip((column, f"{column}_low", f"{column}_high"), interval))
             row |= {
                 "fell": len(parts["gain_fell"]),

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
-from ..metrics import area_under_curve, bootstrap
+from ..metrics import area_under_curve, confidence_interval
 from ..plots import COLOURS, LINES, MARKERS, use_style
 from ..ppo import PPO
 from ..rollout import Rollout
@@ -181,7 +181,7 @@ def figure(rows: pd.DataFrame) -> Figure:
             area = areas(rows, task, method + end)
             if area.empty:
                 continue
-            ends = np.array([bootstrap(x.dropna()) for _, x in area.iterrows()]).T
+            ends = np.array([confidence_interval(x.dropna()) for _, x in area.iterrows()]).T
             ax.errorbar(
                 area.index * 1.03**k,  # beside each other
                 ends[0],
@@ -194,7 +194,7 @@ def figure(rows: pd.DataFrame) -> Figure:
             )
         matched = curves(rows, task, MATCHED)
         if len(matched) and not end:
-            mean, low, high = bootstrap(matched.apply(area_under_curve))
+            mean, low, high = confidence_interval(matched.apply(area_under_curve))
             ax.axhline(mean, color=COLOURS[2], linestyle=":", label=MATCHED)
             ax.axhspan(low, high, color=COLOURS[2], alpha=0.15)
         ax.set_xscale("log", base=2)

@@ -23,7 +23,7 @@ from scipy import stats
 
 from ..diagnosis import replayed_advantage, seed_anew
 from ..filters import IIF
-from ..metrics import bootstrap
+from ..metrics import confidence_interval
 from ..plots import COLOURS, MARKERS, use_style
 from ..ppo import PPO
 from .study import Study, Trial
@@ -109,7 +109,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
     for key, mine in rows.groupby(["task", "round", "drop"], sort=False):
         row = dict(zip(("task", "round", "drop"), key, strict=True)) | {"seeds": len(mine)}
         for name in ("bias", "agreement", "agreement_kept"):
-            row |= dict(zip((name, f"{name}_low", f"{name}_high"), bootstrap(mine[name])))
+            row |= dict(zip((name, f"{name}_low", f"{name}_high"), confidence_interval(mine[name])))
         out.append(row | mine[["kept", "rms_error", "a_se"]].mean().to_dict())
     return pd.DataFrame(out)
 

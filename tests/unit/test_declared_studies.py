@@ -237,7 +237,7 @@ def test_the_readme_quotes_the_study_of_pace():
     at_one_pace = found.xs("IIF, paced", level="arm")
     assert set(at_one_pace.index) == set(pace.SEEDS)
     open_ = at_one_pace[at_one_pace.over_paced_high > 0]  # "not told apart"
-    assert set(open_.index) == {"MiniGrid", "FrozenLakeSlippery8x8"}
+    assert set(open_.index) == {"Acrobot", "MiniGrid", "FrozenLakeSlippery8x8"}
     assert (open_.over_paced_low < 0).all()
     assert (found.xs("PPO, paced", level="arm").gain > 0).all()  # "below plain PPO on none"
     rows = pd.concat([rows_of("pace"), rows_of("tuned")]).replace({"arm": {"IIF 50 %": "IIF"}})
@@ -251,9 +251,8 @@ def test_the_readme_quotes_the_study_of_pace():
             half = mine[2 * mine["round"] <= mine["round"].max()].groupby("arm").kl.median()
             further[task] = half["IIF"] / half["PPO"]
     assert f"{min(further.values()):.1f} to {max(further.values()):.0f} times as far" in readme
-    ahead = found.loc[("Acrobot", "IIF, paced"), "over_paced_high"] < 0
     area = rows[rows.task == "Acrobot"].groupby(["arm", "seed"]).return_mean.mean()
-    assert ahead and (area["IIF, paced"] > area["PPO, paced"]).sum() == 10
+    assert (area["IIF, paced"] > area["PPO, paced"]).sum() == 10
     parity = STUDIES["sb3_parity"].table(rows_of("sb3_parity"))
     for task, form in (("FrozenLake", "+.2f"), ("Acrobot", "+.1f")):
         gap = parity[parity.task == task].iloc[-1]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from lda_lib.metrics import (
     area_under_curve,
-    bootstrap,
+    confidence_interval,
     first_passage,
     interquartile_mean,
     levels,
@@ -67,24 +69,47 @@ def test_area_and_interquartile_mean():
     assert interquartile_mean([0, 1, 2, 3, 4, 5, 6, 100]) == pytest.approx(np.mean([2, 3, 4, 5]))
 
 
-@pytest.mark.parametrize(("n", "covers"), [(20, 0.93), (10, 0.89), (5, 0.86), (3, 0.76)])
-def test_bootstrap_intervals_cover_the_truth_as_often_as_the_docstring_says(n, covers):
+def ratio_of_means(x, y, seeds):
+    return x[seeds.astype(int)].mean() / y[seeds.astype(int)].mean()
+
+
+@pytest.mark.parametrize("n", [3, 5, 10, 20])
+@pytest.mark.parametrize(
+    ("draw", "truth", "covers"),
+    [
+        (lambda rng, n: rng.normal(3.0, 2.0, n), 3.0, {}),
+        (lambda rng, n: rng.exponential(2.0, n), 2.0, {3: 0.88, 5: 0.88, 10: 0.89, 20: 0.92}),
+    ],
+    ids=["normal", "exponential"],
+)
+def test_intervals_cover_the_mean_as_often_as_the_docstring_says(n, draw, truth, covers):
     rng = np.random.default_rng(0)
     hits = 0
-    for k in range(200):
-        sample = rng.normal(3.0, 2.0, n)
-        interval = bootstrap(sample, resamples=500, seed=k)
+    for _ in range(1000):
+        interval = confidence_interval(draw(rng, n))
         assert interval.low < interval.mean < interval.high
-        hits += interval.low < 3.0 < interval.high
-    assert stats.binomtest(hits, 200, covers).pvalue > 0.001
-    assert bootstrap([1.0, 2.0, 4.0], seed=1) == bootstrap([1.0, 2.0, 4.0], seed=1)
+        hits += interval.low < truth < interval.high
+    assert stats.binomtest(hits, 1000, covers.get(n, 0.95)).pvalue > 0.01
 
 
-def test_bootstrap_of_few_or_equal_values():
-    assert bootstrap([2.0, 2.0, 2.0]) == (2.0, 2.0, 2.0)
-    one = bootstrap([2.0])
+def test_intervals_of_other_statistics_cover_too_and_the_means_is_the_textbooks():
+    rng = np.random.default_rng(0)
+    x, y = rng.gamma(4.0, 1.0, (2, 400, 10))
+
+    hits = 0
+    for pair in zip(x, y):
+        found = confidence_interval(np.arange(10), partial(ratio_of_means, *pair))
+        hits += found.low < 1.0 < found.high
+    assert stats.binomtest(hits, 400, 0.95).pvalue > 0.01
+    expected = stats.ttest_1samp(x[0], 0.0).confidence_interval(0.9)
+    assert confidence_interval(x[0], confidence=0.9)[1:] == pytest.approx(tuple(expected))
+
+
+def test_intervals_of_few_or_equal_values():
+    assert confidence_interval([2.0, 2.0, 2.0]) == (2.0, 2.0, 2.0)
+    one = confidence_interval([2.0])
     assert one.mean == 2.0 and np.isnan(one.low) and np.isnan(one.high)
-    assert bootstrap([1.0, 2.0, 9.0], np.median).mean == 2.0
+    assert confidence_interval([1.0, 2.0, 9.0], interquartile_mean).mean == 4.0
 
 
 @pytest.mark.parametrize(
@@ -95,7 +120,7 @@ def test_bootstrap_of_few_or_equal_values():
         (lambda: sample_efficiency([], []), "standard: shape"),
         (lambda: first_passage([[1]], 0), "curve: shape"),
         (lambda: runtime_saving([1, 2], [1, 2], [1], [1]), "standard_seconds: 1 rounds"),
-        (lambda: bootstrap([]), "values: shape"),
+        (lambda: confidence_interval([]), "values: shape"),
     ],
 )
 def test_bad_curves_are_named(call, message):

@@ -15,6 +15,7 @@ from matplotlib import pyplot as plt
 from PIL import Image
 
 from lda_lib import PPO, make_task
+from lda_lib.metrics import confidence_interval
 from lda_lib.pong import Positions, ball, positions, situations
 from lda_lib.results import DATA
 from lda_lib.rollout import Rollout
@@ -191,7 +192,8 @@ def test_table_and_figure(rows):
 
 def test_times_as_frequent_is_a_ratio_of_means():
     found = times_as_frequent(pd.Series([0.0, 0.4, 0.2]), pd.Series([0.1, 0.1, 0.1]))
-    assert found.mean == pytest.approx(2.0) and found.low == 0 and found.high == pytest.approx(4)
+    assert found == pytest.approx(confidence_interval([0.0, 4.0, 2.0]))
+    assert times_as_frequent(pd.Series([0.0, 0.6]), pd.Series([0.1, 0.2])).mean == pytest.approx(2)
 
 
 def test_the_committed_screens_are_small():
