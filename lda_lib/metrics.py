@@ -151,12 +151,16 @@ def confidence_interval(
         The statistic and its interval; a single value has no interval (nan).
     """
     x = _curve("values", values)
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence: {confidence!r}, expected between 0 and 1, such as 0.95")
     point, n = float(statistic(x)), len(x)
     if n < 2:
         return Interval(point, float("nan"), float("nan"))
     without_one = np.array([statistic(np.delete(x, i)) for i in range(n)])
+    if np.ptp(without_one) == 0:
+        return Interval(point, point, point)
     error = np.sqrt((n - 1) * without_one.var())
-    low, high = stats.t.interval(confidence, n - 1, point, error) if error > 0 else (point, point)
+    low, high = stats.t.interval(confidence, n - 1, point, error)
     return Interval(point, float(low), float(high))
 
 

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from ..fidelity import floors, lds, rank_correlation
 from ..groundtruth import REMOVALS, FrozenRound, leave_one_out, outcomes, random_subsets
-from ..metrics import confidence_interval
 from ..plots import COLOURS, MARKERS, use_style
 from ..ppo import PPO
 from ..rollout import Rollout
 from ..step import OptState, Trace, shadow_adam
 from ..targets import ExactReturn, Return, Target
 from .ladder import ESTIMATORS, ladder
+from .learning_tables import with_interval
 from .study import Study, Trial
 
 FLOORS = ("random", "|A|", "|TD error|", "sign(A)")
@@ -164,9 +164,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
         row: dict = dict(zip(by, key, strict=True))
         for measure, cell in group.groupby("measure", sort=False):
             values = cell.value.dropna()
-            names = (measure, f"{measure}_low", f"{measure}_high")
-            if len(values):
-                row |= dict(zip(names, confidence_interval(values)))
+            row |= with_interval(str(measure), values)
             row["rounds"] = len(values)
         out.append(row | {"seconds": group.seconds.mean()})
     return pd.DataFrame(out)

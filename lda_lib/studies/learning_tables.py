@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from ..metrics import area_under_curve, confidence_interval, sample_efficiency, sustained
 from ..plots import COLOURS, MARKERS, learning_curves, use_style
@@ -35,6 +36,16 @@ def at_shared_rounds(rows: pd.DataFrame) -> pd.DataFrame:
     return known[each == known.task.map(arms)]
 
 
+def with_interval(name: str, values: ArrayLike) -> dict[str, float]:
+    """Columns `name`, `name_low` and `name_high` of a table: mean over seeds, 95 % interval.
+
+    nan where there are no values.
+    """
+    x = np.asarray(values, float)
+    found = confidence_interval(x) if x.size else (np.nan,) * 3
+    return dict(zip((name, f"{name}_low", f"{name}_high"), found, strict=True))
+
+
 def paired_table(
     rows: pd.DataFrame, arms: Sequence[str], baseline: str = "PPO", tasks: Iterable[str] = ()
 ) -> pd.DataFrame:
@@ -56,7 +67,7 @@ def paired_table(
                 continue
             pairs = [sample_efficiency(standard[s], own[s]) for s in seeds]
             area = {s: area_under_curve(own[s]) for s in seeds}
-            values = {
+            values: dict[str, ArrayLike] = {
                 "final": own[seeds].iloc[-1],
                 "gain": (own - standard)[seeds].iloc[-1],
                 "area": list(area.values()),
@@ -69,9 +80,7 @@ def paired_table(
                 values["se_ave_sustained"] = [100 * p.se_ave for p in held]
             row: dict[str, object] = {"task": task, "arm": arm, "seeds": len(seeds)}
             for name, x in values.items():
-                row |= dict(
-                    zip((name, f"{name}_low", f"{name}_high"), confidence_interval(np.asarray(x)))
-                )
+                row |= with_interval(name, x)
             means = sample_efficiency(standard[seeds].mean(axis=1), own[seeds].mean(axis=1))
             row["se_ave_of_mean"], row["se_peak_of_mean"] = 100 * means.se_ave, 100 * means.se_peak
             row["censored"] = sum(p.censored for p in pairs)

@@ -19,15 +19,14 @@ from __future__ import annotations
 
 from functools import partial
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..metrics import area_under_curve, confidence_interval, sample_efficiency
+from ..metrics import area_under_curve, sample_efficiency
 from ..tasks import TASKS
 from . import learning, learning_tables
 from .learning import Settings, arm_settings, iif, paired_trials
-from .learning_tables import curves, intervals, paired_table
+from .learning_tables import curves, intervals, paired_table, with_interval
 from .repair import LUCKY, TUNING, TUNING_SEEDS, repair_settings, same_names
 from .study import Study, Trial
 
@@ -130,8 +129,10 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
     rows = same_names(rows)
     found = paired_table(rows, ARMS, tasks=SEEDS)
     more = [
-        _interval("over_iif", savings(rows, task, arm) - savings(rows, task, "IIF"))
-        | _interval("over_paced", areas(rows, task, arm) - areas(rows, task, "PPO, paced"))
+        with_interval("over_iif", (savings(rows, task, arm) - savings(rows, task, "IIF")).dropna())
+        | with_interval(
+            "over_paced", (areas(rows, task, arm) - areas(rows, task, "PPO, paced")).dropna()
+        )
         for task, arm in zip(found.task, found.arm, strict=True)
     ]
     return found.join(pd.DataFrame(more))
@@ -149,13 +150,6 @@ def areas(rows: pd.DataFrame, task: str, arm: str) -> pd.Series:
     """Mean return over the rounds, by seed."""
     own = curves(rows, task, arm)
     return pd.Series({s: area_under_curve(own[s]) for s in own.columns}, dtype=float)
-
-
-def _interval(name: str, differences: pd.Series) -> dict[str, float]:
-    """Mean over the seeds that both have, with its interval."""
-    both = differences.dropna().to_numpy()
-    estimate = confidence_interval(both) if len(both) else (np.nan,) * 3
-    return dict(zip((name, f"{name}_low", f"{name}_high"), estimate, strict=True))
 
 
 def figure(rows: pd.DataFrame) -> Figure:

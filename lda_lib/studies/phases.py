@@ -37,7 +37,6 @@ from torch import Tensor
 from ..attribution import influence
 from ..evaluation import EVALUATION_SEED
 from ..loss import standardise
-from ..metrics import confidence_interval
 from ..plots import COLOURS, LINES, use_style
 from ..policy import ActorCritic, make_actor
 from ..ppo import PPO
@@ -51,7 +50,7 @@ from ..similarity import (
 )
 from ..targets import Action
 from ..tasks import Task
-from .learning_tables import ordered
+from .learning_tables import ordered, with_interval
 from .study import Study, Trial
 
 FRACTIONS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -199,8 +198,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
             row["cases"] = len(mine)
             for column in columns:
                 means = mine.groupby("seed")[column].mean().dropna().astype(float)
-                interval = confidence_interval(means) if len(means) else (np.nan,) * 3
-                row |= dict(zip((column, f"{column}_low", f"{column}_high"), interval))
+                row |= with_interval(column, means)
             out.append(row)
     return pd.DataFrame(out)
 

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from ..estimates import monte_carlo_advantage
 from ..fidelity import auroc, floors
-from ..metrics import confidence_interval
 from ..plots import COLOURS, MARKERS, use_style
 from ..rollout import Rollout
 from .fidelity import ARMS, before_round
 from .ladder import ladder
+from .learning_tables import with_interval
 from .study import Study, Trial
 
 SHARES = (0.05, 0.1, 0.2)  # of the records
@@ -127,8 +127,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
     for key, group in rows.groupby(by, sort=False):
         row: dict = dict(zip(by, key, strict=True)) | {"rounds": len(group)}
         for name in ("auroc", "auroc_large"):
-            values = confidence_interval(group[name])
-            row |= dict(zip((name, f"{name}_low", f"{name}_high"), values))
+            row |= with_interval(name, group[name])
         out.append(row)
     return pd.DataFrame(out)
 

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from ..metrics import Interval, confidence_interval
 from ..plots import COLOURS, LINES, MARKERS, use_style
+from .learning_tables import with_interval
 
 SITUATIONS = ("no ball", "behind us", "behind them", "decided", "coming", "leaving")
 GROUPS = {  # of the table: (rule, group)
@@ -64,9 +65,8 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
                     found = times_as_frequent(mine["bottom"], mine["all"])
                     row |= {"times": found.mean, "times_low": found.low, "times_high": found.high}
                 for other in ("all", "matched", "top"):
-                    gap = confidence_interval(100 * (mine["bottom"] - mine[other]))
-                    name = f"over_{other}"
-                    row |= {name: gap.mean, f"{name}_low": gap.low, f"{name}_high": gap.high}
+                    gap = 100 * (mine["bottom"] - mine[other])
+                    row |= with_interval(f"over_{other}", gap)
                 out.append(row)
     return pd.DataFrame(out)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from ..filters import IIF, RandomDrop
-from ..metrics import confidence_interval, runtime_saving, sample_efficiency
+from ..metrics import runtime_saving, sample_efficiency
 from ..plots import learning_curves, use_style
+from .learning_tables import with_interval
 from .study import Study, Trial
 
 if TYPE_CHECKING:  # the extra `rlhf` is needed to run this study, not to list or show it
@@ -162,9 +162,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
                 }
                 row["censored"] = sum(t.censored for t in times)
             for name, x in values.items():
-                row |= dict(
-                    zip((name, f"{name}_low", f"{name}_high"), confidence_interval(np.asarray(x)))
-                )
+                row |= with_interval(name, x)
             whole = pd.concat(own.values())
             row |= {
                 "kl": ends.kl.mean(),

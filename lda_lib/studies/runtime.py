@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..metrics import confidence_interval, runtime_saving
+from ..metrics import runtime_saving
 from ..plots import COLOURS, use_style
 from ..ppo import PPO
 from ..tasks import TASKS
 from .learning import iif, make_filter, random_like
-from .learning_tables import curves, ordered
+from .learning_tables import curves, ordered, with_interval
 from .six_environments import SIX_ENVIRONMENTS
 from .store import Store
 from .study import Study, Trial
@@ -101,8 +101,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
                     if s in standard.columns
                 ]
                 for key in ("rt_peak", "like_for_like"):
-                    x = confidence_interval([100 * getattr(one, key) for one in saved])
-                    row |= dict(zip((key, f"{key}_low", f"{key}_high"), x, strict=True))
+                    row |= with_interval(key, [100 * getattr(one, key) for one in saved])
                 row |= {"censored": sum(one.censored for one in saved), "seeds": len(saved)}
             out.append(row)
     return pd.DataFrame(out)

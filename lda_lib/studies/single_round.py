@@ -23,17 +23,15 @@ from dataclasses import replace
 from typing import Any
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from ..filters import IIF, RandomDrop
-from ..metrics import confidence_interval
 from ..plots import learning_curves, use_style
 from ..ppo import PPO
 from ..rollout import Rollout
-from .learning_tables import ordered
+from .learning_tables import ordered, with_interval
 from .step_size import moved, update_to
 from .study import Study, Trial
 
@@ -208,8 +206,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
             }
             for column, part in parts.items():
                 means = part.groupby("seed").gain.mean()
-                interval = confidence_interval(means) if len(means) else (np.nan,) * 3
-                row |= dict(zip((column, f"{column}_low", f"{column}_high"), interval))
+                row |= with_interval(column, means)
             row |= {
                 "fell": len(parts["gain_fell"]),
                 "better": (mine.gain > 0).mean(),

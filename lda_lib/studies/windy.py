@@ -23,9 +23,9 @@ from scipy import stats
 
 from ..diagnosis import replayed_advantage, seed_anew
 from ..filters import IIF
-from ..metrics import confidence_interval
 from ..plots import COLOURS, MARKERS, use_style
 from ..ppo import PPO
+from .learning_tables import with_interval
 from .study import Study, Trial
 
 TASKS = ("LunarLander", "LunarLanderWindy")
@@ -109,7 +109,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
     for key, mine in rows.groupby(["task", "round", "drop"], sort=False):
         row = dict(zip(("task", "round", "drop"), key, strict=True)) | {"seeds": len(mine)}
         for name in ("bias", "agreement", "agreement_kept"):
-            row |= dict(zip((name, f"{name}_low", f"{name}_high"), confidence_interval(mine[name])))
+            row |= with_interval(name, mine[name])
         out.append(row | mine[["kept", "rms_error", "a_se"]].mean().to_dict())
     return pd.DataFrame(out)
 
