@@ -64,6 +64,15 @@ def test_figures_are_described(path: Path, smoke_executed: Path) -> None:
     assert not missing
 
 
+def test_figures_keep_their_colours(path: Path, smoke_executed: Path) -> None:
+    """No line of a figure is lost to how the committed notebook stores it."""
+    executed = smoke_executed / path.name
+    drawn = notebooks.figures(read(executed)) if executed.exists() else {}
+    shown = notebooks.figures(read(path))
+    lost = {key: notebooks.lost_colours(shown[key], drawn[key]) for key in shown.keys() & drawn}
+    assert not {key: colours for key, colours in lost.items() if colours}
+
+
 def test_numbers_in_exercises(path: Path) -> None:
     """Exercises carry the chapter's number and count from 1."""
     found = [(int(n), int(k)) for n, k, _ in notebooks.exercises(read(path))]
