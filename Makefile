@@ -27,16 +27,19 @@ CANDIDATES := $(PYTHON)
 endif
 
 # Progress bars leave one line behind where a program reads along.
-check test book: export LDA_PROGRESS = line
+check test book outputs: export LDA_PROGRESS = line
 
 .DEFAULT_GOAL := help
-.PHONY: help book lab student slides check test bench lock clean
+.PHONY: help book outputs lab student slides check test bench lock clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 book: $(STAMP)  ## execute the chapters (PROFILE=quick|smoke|full) and build the pages
 	@$(BIN)/python book/build.py --profile $(PROFILE)
+
+outputs: $(STAMP)  ## execute CHAPTERS="10_iif ..." and keep their new outputs in the notebooks
+	@$(BIN)/python book/outputs.py $(CHAPTERS)
 
 lab: $(STAMP)  ## open the chapters in JupyterLab
 	$(BIN)/jupyter lab book

@@ -3,15 +3,8 @@
 from __future__ import annotations
 
 import re
-from base64 import b64decode
-from io import BytesIO
 
-import numpy as np
-from matplotlib.colors import to_rgb
 from nbformat import NotebookNode
-from PIL import Image
-
-from lda_lib.plots import COLOURS
 
 FENCE = re.compile(r"^(```|~~~|:::).*?^\1", re.MULTILINE | re.DOTALL)
 HEADING = re.compile(r"^(#{1,6}) +(.+?) *#* *$", re.MULTILINE)
@@ -65,25 +58,6 @@ def figures(notebook: NotebookNode) -> dict[str, str]:
         for output in cell.get("outputs", [])
         if "image/png" in output.get("data", {})
     }
-
-
-def lost_colours(shown: str, drawn: str) -> list[str]:
-    """Return the book's colours that the figure as drawn has, and the figure as shown has not.
-
-    A figure that was stored with too few colours loses whole lines, each to a neighbour's colour.
-    """
-    book = 255 * np.array([to_rgb(colour) for colour in COLOURS])
-
-    def shares(png: str, near: float) -> np.ndarray:
-        pixels = np.asarray(Image.open(BytesIO(b64decode(png))).convert("RGBA"))[..., :3]
-        found, count = np.unique(pixels.reshape(-1, 3), axis=0, return_counts=True)
-        away = np.linalg.norm(found[:, None] - book, axis=-1)
-        own = (away == away.min(axis=1, keepdims=True)) & (away < near)
-        return count @ own / count.sum()
-
-    there = shares(drawn, 12)
-    gone = (there > 2e-4) & (shares(shown, 60) < there / 4)
-    return [colour for colour, missing in zip(COLOURS, gone, strict=True) if missing]
 
 
 def exercises(notebook: NotebookNode) -> list[tuple[str, str, list[NotebookNode]]]:

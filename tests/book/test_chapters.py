@@ -9,6 +9,7 @@ from pathlib import Path
 import build
 import nbformat
 import notebooks
+import outputs
 import papermill
 import pytest
 
@@ -69,7 +70,7 @@ def test_figures_keep_their_colours(path: Path, smoke_executed: Path) -> None:
     executed = smoke_executed / path.name
     drawn = notebooks.figures(read(executed)) if executed.exists() else {}
     shown = notebooks.figures(read(path))
-    lost = {key: notebooks.lost_colours(shown[key], drawn[key]) for key in shown.keys() & drawn}
+    lost = {key: outputs.lost_colours(shown[key], drawn[key]) for key in shown.keys() & drawn}
     assert not {key: colours for key, colours in lost.items() if colours}
 
 
