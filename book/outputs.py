@@ -19,7 +19,7 @@ from pathlib import Path
 
 import nbformat
 import numpy as np
-from build import ROOT, SETTINGS, chapters
+from build import KERNEL, ROOT, SETTINGS, chapters
 from matplotlib.colors import to_rgb
 from nbclient import NotebookClient
 from nbformat import NotebookNode
@@ -29,11 +29,12 @@ from lda_lib.plots import COLOURS
 
 TIMES = re.compile(r"\b(done|loaded|computed) in \d|\d (s|ms|µs) ±")  # differ from run to run
 WIDGET = "application/vnd.jupyter.widget-view+json"
+KINDS = ("text/html", "text/markdown", "text/plain")
 FEW = (32, 64, 128, 256)  # colours of a stored figure
 
 
 def _image(png: str) -> Image.Image:
-    return Image.open(BytesIO(b64decode(png))).convert("RGB")
+    return Image.open(BytesIO(b64decode(png))).convert("RGBA").convert("RGB")
 
 
 def figures(outputs: list[NotebookNode]) -> list[str]:
@@ -45,7 +46,7 @@ def text(outputs: list[NotebookNode]) -> list[str]:
     """Return the lines that a cell's outputs show as text, without those that give times."""
     bundles = [out.get("data", {}) for out in outputs if "image/png" not in out.get("data", {})]
     shown = [str(out.get("text", "")) for out in outputs]
-    shown += [data.get("text/html") or data.get("text/plain", "") for data in bundles]
+    shown += [str(data.get(kind, "")) for data in bundles for kind in KINDS]
     return [line for line in "\n".join(shown).splitlines() if line and not TIMES.search(line)]
 
 
@@ -128,7 +129,8 @@ def main(argv: list[str] | None = None) -> int:
         path: Path = known[name]
         old, new = (nbformat.read(path, as_version=4) for _ in range(2))
         where = {"metadata": {"path": str(path.parent)}}
-        NotebookClient(new, timeout=600, allow_errors=True, resources=where).execute()
+        client = NotebookClient(new, timeout=600, allow_errors=True, resources=where, config=KERNEL)
+        client.execute()
         taken, broken = renew(old, new)
         nbformat.write(old, path)
         print(f"{name}: new outputs in cells {taken}, {path.stat().st_size // 1000} kB", flush=True)

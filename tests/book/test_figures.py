@@ -64,11 +64,15 @@ def test_only_what_changed_is_taken(drawn: Image.Image) -> None:
 
     widget = new_output("display_data", {outputs.WIDGET: {}, "text/plain": "a slider"})
     few, turned = drawn.quantize(64), drawn.rotate(180)
+
+    def markdown(text: str) -> NotebookNode:
+        return new_output("display_data", {"text/markdown": text, "text/plain": "<Markdown>"})
+
     old = notebook(
-        stream("1\n"), stream("a\ndone in 1.0 s"), figure(few), figure(few), widget, stream("old")
+        markdown("1"), stream("a\ndone in 1.0 s"), figure(few), figure(few), widget, stream("old")
     )
     new = notebook(
-        stream("2\n"),
+        markdown("2"),
         stream("a\ndone in 2.0 s"),
         figure(drawn),
         figure(turned),
@@ -77,7 +81,7 @@ def test_only_what_changed_is_taken(drawn: Image.Image) -> None:
     )
     taken, broken = outputs.renew(old, new)
     assert (taken, broken) == ([1, 4], [6])
-    assert old.cells[1].outputs[0].text == "2\n"
+    assert old.cells[1].outputs[0].data["text/markdown"] == "2"
     assert old.cells[2].outputs[0].text == "a\ndone in 1.0 s"
     assert outputs.same_figure(old.cells[4].outputs[0].data["image/png"], png(turned))
     assert "a slider" in old.cells[5].outputs[0].data["text/plain"]
