@@ -21,6 +21,7 @@ from .single_round import SINGLE_ROUND
 from .six_environments import SIX_ENVIRONMENTS
 from .slippery import SLIPPERY
 from .step_size import STEP_SIZE
+from .stretch import STRETCH
 from .study import Study, Trial
 from .tuned import TUNED
 from .variants import ADAM, AS_WRITTEN, CONFOUNDS
@@ -52,6 +53,7 @@ STUDIES: dict[str, Study] = {
         TUNED,
         PACE_TUNING,
         PACE,
+        STRETCH,
         DATA_CHANNEL,
         ALGORITHMS_STUDY,
         RLHF,

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from ..filters import IIF, AdvantageHeuristic, LowestAdvantage, RandomDrop, TDError
-from ..ppo import PPO, Keep
+from ..ppo import PPO, Keep, Mend
 from ..repair import Repair
 from ..rivals import RandomNegative, TrajectoryValue
 from ..tasks import TASKS
@@ -128,14 +128,18 @@ def paired_trials(
     return trials
 
 
-def run(trial: Trial) -> pd.DataFrame:
+def run(trial: Trial, repair: Mend | None = None) -> pd.DataFrame:
     """Train one agent: its history.
+
+    Args:
+        trial: its settings.
+        repair: in place of the repair that they name.
 
     An agent whose update runs away to infinity has come to its end: it stays what it was, and the
     rounds that were left, marked `diverged`, hold its return.
     """
     s = trial.settings
-    keep, repair = make_filter(s["keep"]), make_repair(s)
+    keep, repair = make_filter(s["keep"]), repair or make_repair(s)
     agent = PPO(trial.task, seed=trial.seed, keep=keep, repair=repair, **s["ppo"])
     try:
         history = agent.learn(

@@ -12,7 +12,7 @@ import torch
 from click.testing import CliRunner
 from matplotlib import pyplot as plt
 
-from lda_lib import IIF, PPO, RandomDrop, RandomNegative
+from lda_lib import IIF, PPO, RandomDrop, RandomNegative, Repair
 from lda_lib.cli import main
 from lda_lib.exact import finite_model
 from lda_lib.metrics import area_under_curve
@@ -24,6 +24,7 @@ from lda_lib.studies import (
     learning,
     learning_tables,
     pace,
+    stretch,
     tuned,
     variants,
 )
@@ -36,6 +37,7 @@ from lda_lib.studies.run import run_trial
 from lda_lib.studies.slippery import Watched
 from lda_lib.studies.step_size import moved, update_to
 from lda_lib.studies.store import Store
+from lda_lib.studies.stretch import FirstStep, first_step
 from lda_lib.tasks import make_task
 
 RUN = [name for name in STUDIES if (DATA / "results" / f"{name}.csv.gz").exists()]
@@ -226,6 +228,44 @@ def test_the_pace_is_the_one_the_tuning_prefers():
     worst = found.groupby("arm").regret.max()
     assert worst[f"KL {pace.CHOSEN:g}"] == worst.min() < 0.7
     assert set(found.task) == set(pace.TUNED_ON)
+
+
+def test_crossed_lengths_change_the_length_of_the_first_step_alone():
+    for learning in ("estimated", "repaired"):
+        agent = PPO("FrozenLake", seed=0, compile=False)
+        rollout = agent.collect()
+        repaired = Repair()(agent, rollout)
+        steps = {"estimated": first_step(agent, rollout), "repaired": first_step(agent, repaired)}
+        hook = FirstStep(Repair(), learning)
+        used = hook(agent, rollout)
+        assert torch.equal(
+            used.advantage, {"estimated": rollout, "repaired": repaired}[learning].advantage
+        )
+        other = steps["repaired" if learning == "estimated" else "estimated"]
+        made = agent.config.lr * first_step(agent, used)
+        assert float(made.norm()) == pytest.approx(float(5e-3 * other.norm()), rel=1e-5)
+        assert torch.cosine_similarity(made, steps[learning], dim=0) == pytest.approx(1, abs=1e-5)
+        assert agent.config.critic_lr == 5e-3 and hook.notes[0]["stretch"] > 1
+        agent.update(used)
+        hook(agent, agent.collect())  # the next factor is on the task's rate, not on this one's
+        factor = hook.notes[1]["stretch"] ** (1 if learning == "estimated" else -1)
+        assert agent.config.lr == pytest.approx(5e-3 * factor)
+
+
+def test_what_the_direction_adds_is_told_beside_the_same_length():
+    levels = {"PPO": 1.0, stretch.LONG: 4.0, stretch.SHORT: 1.5, "repair": 6.0}
+    rows = pd.DataFrame(
+        [
+            {"task": "FrozenLake", "arm": arm, "seed": s, "round": k, "return_mean": x + s}
+            for arm, x in levels.items()
+            for s in range(3)
+            for k in (1, 2)
+        ]
+    ).assign(stretch=3.0, cosine=0.9)
+    found = stretch.table(rows).set_index("arm")
+    assert found.over_length.to_dict() == pytest.approx(
+        {"PPO": 0.0, stretch.LONG: 0.0, stretch.SHORT: 0.5, "repair": 2.0}
+    )
 
 
 def test_the_readme_quotes_the_study_of_pace():
