@@ -231,24 +231,24 @@ def test_the_pace_is_the_one_the_tuning_prefers():
 
 
 def test_crossed_lengths_change_the_length_of_the_first_step_alone():
-    for learning in ("estimated", "repaired"):
+    for kind in ("estimated", "repaired"):
         agent = PPO("FrozenLake", seed=0, compile=False)
         rollout = agent.collect()
         repaired = Repair()(agent, rollout)
         steps = {"estimated": first_step(agent, rollout), "repaired": first_step(agent, repaired)}
-        hook = FirstStep(Repair(), learning)
+        hook = FirstStep(Repair(), kind)
         used = hook(agent, rollout)
         assert torch.equal(
-            used.advantage, {"estimated": rollout, "repaired": repaired}[learning].advantage
+            used.advantage, {"estimated": rollout, "repaired": repaired}[kind].advantage
         )
-        other = steps["repaired" if learning == "estimated" else "estimated"]
+        other = steps["repaired" if kind == "estimated" else "estimated"]
         made = agent.config.lr * first_step(agent, used)
         assert float(made.norm()) == pytest.approx(float(5e-3 * other.norm()), rel=1e-5)
-        assert torch.cosine_similarity(made, steps[learning], dim=0) == pytest.approx(1, abs=1e-5)
+        assert torch.cosine_similarity(made, steps[kind], dim=0) == pytest.approx(1, abs=1e-5)
         assert agent.config.critic_lr == 5e-3 and hook.notes[0]["stretch"] > 1
         agent.update(used)
         hook(agent, agent.collect())  # the next factor is on the task's rate, not on this one's
-        factor = hook.notes[1]["stretch"] ** (1 if learning == "estimated" else -1)
+        factor = hook.notes[1]["stretch"] ** (1 if kind == "estimated" else -1)
         assert agent.config.lr == pytest.approx(5e-3 * factor)
 
 
