@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -101,6 +102,8 @@ def influence(
             no scalar, scores that are not finite.
     """
     target = Return() if target is None else target
+    if isinstance(target, type) or not callable(target):
+        raise ValueError(f"target: {target!r}, expected a function of policy and rollout")
     _expect("method", method, METHODS)
     _expect("score_loss", score_loss, ("policy", "full"))
     _expect("normalize", normalize, ("minibatch", "rollout", "none"))
@@ -111,16 +114,23 @@ def influence(
         raise ValueError(f"clip_width: {clip_width!r}, expected 0, or above with 'unrolled'")
     if trace is not None and opt_state is not None:
         raise ValueError("opt_state: given with a trace, which holds its own; expected None")
-    whole("batch_size", batch_size, 1)
+    whole("batch_size", batch_size, 2)  # alone, a standardised advantage is 0
     if rng is not None and not isinstance(rng, np.random.Generator):
         raise ValueError(f"rng: {rng!r}, expected a numpy Generator or None")
     _check_fit(policy, rollout)
     if trace is not None:
         _check_trace(rollout, trace, score_loss, estimator)
-    usual = PPOConfig() if trace is None else trace.config
-    clip = usual.clip if clip is None else clip
-    vf_coef = usual.vf_coef if vf_coef is None else vf_coef
-    ent_coef = usual.ent_coef if ent_coef is None else ent_coef
+    given: dict[str, Any] = {
+        "clip": clip,
+        "vf_coef": vf_coef,
+        "ent_coef": ent_coef,
+        "adam_eps": adam_eps,
+    }
+    settings = replace(
+        PPOConfig() if trace is None else trace.config,
+        **{name: x for name, x in given.items() if x is not None},
+    )
+    clip, vf_coef, ent_coef = settings.clip, settings.vf_coef, settings.ent_coef
 
     def losses(records: Rollout, advantage: Tensor) -> Losses:
         """Per-record loss and log_prob, both (n,), as a function of the policy."""
@@ -257,8 +267,15 @@ def _check_fit(policy: nn.Module, rollout: Rollout) -> None:
         )
     if not callable(getattr(policy, "log_prob", None)):
         raise ValueError(f"policy: {type(policy).__name__} has no log_prob(obs, action)")
+    if random := [type(m).__name__ for m in policy.modules() if m.training and _differs(m)]:
+        raise ValueError(f"policy: {random[0]} in training mode, expected policy.eval() before")
     if isinstance(arch := getattr(policy, "arch", None), Architecture):
         check_fit(rollout, arch)
+
+
+def _differs(module: nn.Module) -> bool:
+    """Whether in training a record's output depends on chance or on the other records."""
+    return isinstance(module, nn.modules.dropout._DropoutNd | nn.modules.batchnorm._BatchNorm)
 
 
 def _check_trace(rollout: Rollout, trace: Trace, score_loss: str, estimator: str) -> None:
@@ -267,6 +284,11 @@ def _check_trace(rollout: Rollout, trace: Trace, score_loss: str, estimator: str
         raise ValueError(
             f"trace: of an update on {len(trace.weight)} records, expected the rollout's "
             f"{len(rollout)}"
+        )
+    if not torch.equal(trace.advantage, rollout.advantage):
+        raise ValueError(
+            "trace: of an update on other advantages than the rollout's, expected the rollout that "
+            "the update learnt from (as repaired, if it was)"
         )
     if estimator != "unrolled" and score_loss == "full" and trace.critic[0] is not None:
         raise ValueError(

@@ -21,6 +21,10 @@ from .step import OptState
 from .tasks import TASKS, Task
 
 FORMAT = 1
+PARTS = set(
+    "task task_name arch config keep seed n_envs round collected optimizer_steps compiled counts "
+    "history".split()
+)
 
 
 def save_agent(agent: PPO, path: str | os.PathLike) -> None:
@@ -34,7 +38,7 @@ def save_agent(agent: PPO, path: str | os.PathLike) -> None:
     tensors |= {f"m.{k}": p for k, p in agent.opt_state.m.items()}
     tensors |= {f"v.{k}": p for k, p in agent.opt_state.v.items()}
     tensors["t"] = agent.opt_state.t
-    for i, past in enumerate(getattr(agent.repair, "memory", [])):
+    for i, past in enumerate(agent.repair.memory if isinstance(agent.repair, Repair) else []):
         tensors |= {f"past.{i}.{name}": x for name, x in past._asdict().items()}
     tensors["obs"] = torch.from_numpy(collector.obs)
     for e in range(agent.n_envs):
@@ -85,12 +89,12 @@ def load_agent(
         CheckpointError: the file is damaged, foreign, of another format or another task's.
     """
     tensors, info = load_tensors(path, "agent")
-    try:
-        if info["format"] != FORMAT:
-            raise CheckpointError(f"path: {str(path)!r} has format {info['format']}, not {FORMAT}")
-        return _rebuild(tensors, info, path, keep, repair, task, device)
-    except (KeyError, TypeError) as error:
-        raise CheckpointError(f"path: {str(path)!r} lacks a part of an agent: {error}") from error
+    if info.get("format") != FORMAT:
+        raise CheckpointError(f"path: {str(path)!r} has format {info.get('format')}, not {FORMAT}")
+    actions = [f"actions.{e}" for e in range(info.get("n_envs", 1))]
+    if missing := [*(PARTS - set(info)), *({"t", "obs", *actions} - set(tensors))]:
+        raise CheckpointError(f"path: {str(path)!r} lacks a part of an agent: {min(missing)}")
+    return _rebuild(tensors, info, path, keep, repair, task, device)
 
 
 def _rebuild(
@@ -125,6 +129,11 @@ def _rebuild(
         device=device,
         **info["config"],
     )
+    if info["task"] not in (None, agent.task.name):
+        raise CheckpointError(
+            f"path: the agent in {str(path)!r} was trained in {info['task']!r}, not in "
+            f"{agent.task.name!r}"
+        )
     if agent.policy.arch != architecture_from(info["arch"]):
         raise CheckpointError(
             f"path: the agent in {str(path)!r} was built for {info['task_name']!r} with "

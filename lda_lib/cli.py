@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import click
 import pandas as pd
+from click.core import ParameterSource
 
 from . import __version__
 from .config import PRESETS
@@ -38,6 +39,7 @@ FILTERS: dict[str, Callable[[float], Keep | None]] = {
     "advantage-2": lambda drop: AdvantageHeuristic(drop, rule=2),
     "td-error": lambda drop: TDError(),
 }
+UNUSED = {"none": ("drop",), "td-error": ("drop",)}  # options that a filter does not look at
 
 
 class _Cli(click.Group):
@@ -50,6 +52,7 @@ class _Cli(click.Group):
             ValueError,
             TypeError,
             ArithmeticError,
+            ImportError,
             OSError,
             MemoryError,
             Busy,
@@ -74,10 +77,8 @@ class _Rlhf(click.Group):
         return ["make-world", "train", "bench"]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        try:
-            from .rlhf.cli import COMMANDS
-        except ImportError as error:
-            raise click.ClickException(str(error)) from error
+        from .rlhf.cli import COMMANDS
+
         return COMMANDS.get(cmd_name)
 
 
@@ -114,7 +115,7 @@ def rlhf() -> None:
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
 @click.option("--resume", is_flag=True, help="Go on where the run in --out stopped.")
 def train(task: str, out: Path, rounds: int | None, resume: bool, episodes: int, **choices) -> None:
-    r"""Train an agent on TASK, a name of the course or any gymnasium id.
+    """Train an agent on TASK, a name of the course or any gymnasium id.
 
     After every round the folder --out holds the history up to then (history.csv) and a checkpoint
     (agent.safetensors); a run that was stopped, even killed, goes on with --resume as if nothing
@@ -124,7 +125,8 @@ def train(task: str, out: Path, rounds: int | None, resume: bool, episodes: int,
     Example:
       python -m lda_lib train LunarLander --keep iif --drop 0.125 --rounds 20 --out runs/x
       python -m lda_lib train LunarLander --repair --desired-kl 0.005 --rounds 20 --out runs/y
-    """
+    """  # noqa: D301
+    refuse_given(UNUSED.get(choices["keep"], ()), f"--keep {choices['keep']}")
     made = make_task(task)
     rounds = made.rounds if rounds is None else rounds
     if choices["drop"] is None:
@@ -132,7 +134,7 @@ def train(task: str, out: Path, rounds: int | None, resume: bool, episodes: int,
     settings = {"task": task, "episodes": episodes, **choices}
     checkpoint = out / CHECKPOINT
     if resume and checkpoint.exists():
-        _check_same_run(out, settings)
+        check_same_run(out, settings)
         hooks = _hooks(choices["keep"], choices["drop"], choices["repair"])
         agent = PPO.load(checkpoint, device=choices["device"], **hooks)
         click.echo(f"{checkpoint}: goes on after round {agent.round}")
@@ -171,15 +173,27 @@ def _hooks(keep: str, drop: float, repair: bool) -> dict[str, Any]:
     return {"keep": FILTERS[keep](drop), "repair": Repair() if repair else None}
 
 
-def _check_same_run(out: Path, asked: dict[str, Any]) -> None:
+def refuse_given(names: Iterable[str], where: str) -> None:
+    """Refuse options that were given and mean nothing beside the option `where`."""
+    context = click.get_current_context()
+    for name in names:
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            option = name.replace("_", "-")
+            raise click.UsageError(f"--{option} {context.params[name]} means nothing with {where}")
+
+
+def check_same_run(out: Path, asked: dict[str, Any]) -> None:
     """A resumed run keeps its settings: say which one was asked to change."""
+    path = out / RUN
     try:
-        began = json.loads((out / RUN).read_text())
-    except (OSError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"--resume: {out / RUN} cannot be read ({error})") from error
-    for name, value in asked.items():
+        began = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(began, dict):
+            raise ValueError(f"it holds a {type(began).__name__}, expected settings by name")
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"--resume: {path} cannot be read ({error})") from error
+    for name, value in json.loads(json.dumps(asked)).items():
         if (began.get(name) or None) != (value or None):  # one that it does not know was off
-            option = name.rstrip("_").replace("_", "-")
+            option = {"compile_": "compile", "settings": "set"}.get(name, name.replace("_", "-"))
             raise click.UsageError(
                 f"--{option} is {value!r}, but the run in {out} began with {began.get(name)!r}"
             )
@@ -228,7 +242,7 @@ def score(
     run: Path | None, target: str, record: int | None, action: int | None, method: str, top: int,
     out: Path | None, **sb3: Any,
 ) -> None:  # fmt: skip
-    r"""Collect a fresh rollout with the agent in RUN and score its records.
+    """Collect a fresh rollout with the agent in RUN and score its records.
 
     The CSV holds every record, the highest and the lowest scores first. Positive: learning from
     the record raises the target.
@@ -239,7 +253,9 @@ def score(
     \b
     Example:
       python -m lda_lib score --sb3 model.zip --env LunarLander-v3 --out scores.csv
-    """
+    """  # noqa: D301
+    if target != "action":
+        refuse_given(("record", "action"), f"--target {target}")
     if sb3["sb3"] is None:
         if given := [name for name, value in sb3.items() if value is not None]:
             raise click.UsageError(f"--{given[0]} needs --sb3 MODEL.zip")
@@ -277,10 +293,8 @@ def _sb3_rollout(
     sb3: Path, env: str | None, vecnormalize: Path | None, records: int | None, seed: int | None
 ) -> tuple[Any, Rollout]:
     """What filters call the agent, and fresh records, of a saved model of Stable-Baselines3."""
-    try:
-        from .sb3 import agent_from, fresh_rollout, load_model
-    except ImportError as error:
-        raise click.UsageError(str(error)) from error
+    from .sb3 import agent_from, fresh_rollout, load_model
+
     if env is None:
         raise click.UsageError("--sb3 needs --env, such as --env LunarLander-v3")
     model = load_model(sb3, env, vecnormalize=vecnormalize)

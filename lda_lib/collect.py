@@ -152,7 +152,7 @@ class Collector:
                 place[:, t, e] = self.episode_id(e), len(self.actions[e]), self.state_of(env)
                 self.actions[e].append(action[t, e])
                 raw, r, terminated, truncated, _ = env.step(decode(action[t, e]))
-                if not math.isfinite(r):
+                if not _finite(r):
                     raise ValueError(
                         f"reward: task {task.name!r} returned {r} at step {place[1, t, e]} of "
                         f"episode {place[0, t, e]}, expected a finite number"
@@ -170,7 +170,13 @@ class Collector:
             episodes[self.episode_id(e)] = self.episode_in_progress(e)
         seen = [obs, self.obs, *hidden.values()]
         if not all(np.isfinite(x).all() for x in seen):
-            raise ValueError(f"observation: task {task.name!r} returned a value that is not finite")
+            bad = np.argwhere(~np.isfinite(obs.reshape(steps, n_envs, -1)).all(-1))
+            where = (
+                f" at step {place[1][*bad[0]]} of episode {place[0][*bad[0]]}" if len(bad) else ""
+            )
+            raise ValueError(
+                f"observation: task {task.name!r} returned a value that is not finite{where}"
+            )
         return self._finish(policy, obs, action, reward, flags, place, hidden, episodes, gamma, lam)
 
     def _finish(
@@ -212,3 +218,10 @@ class Collector:
             task=self.task,
             episodes=episodes,
         )
+
+
+def _finite(reward: object) -> bool:
+    try:
+        return math.isfinite(reward)  # type: ignore[arg-type]
+    except TypeError:
+        return False

@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields, replace
 from numbers import Integral, Real
 from typing import Any, TypeVar
 
+import numpy as np
+
 C = TypeVar("C")
 
 
@@ -65,6 +67,7 @@ class PPOConfig:
     threads: int | None = 1
 
     def __post_init__(self) -> None:
+        plain_numbers(self)
         expect_whole(self, "n_steps", "batch_size", "epochs")
         for name in ("gamma", "lam"):
             value = getattr(self, name)
@@ -72,8 +75,13 @@ class PPOConfig:
         for name in ("lr", "clip", "adam_eps"):
             value = getattr(self, name)
             expect(self, name, is_number(value) and value > 0, "a number above 0")
-        for name in ("vf_coef", "ent_coef"):
-            expect(self, name, is_number(getattr(self, name)), "a number")
+        fine = is_number(self.vf_coef) and self.vf_coef >= 0
+        expect(self, "vf_coef", fine, "a number from 0")
+        expect(self, "ent_coef", is_number(self.ent_coef), "a number")
+        for name in ("drop_remainder", "equal_steps", "restart"):
+            expect(self, name, isinstance(getattr(self, name), bool), "True or False")
+        fine = isinstance(self.compile, bool) or self.compile == "auto"
+        expect(self, "compile", fine, "True, False or 'auto'")
         for name in ("critic_lr", "desired_kl", "lr_max", "max_grad_norm"):
             value = getattr(self, name)
             fine = value is None or (is_number(value) and value > 0)
@@ -116,7 +124,6 @@ PACED_AT_MOST = 8.0  # times the first rate
 _CHOICES: dict[str, tuple] = {
     "optimizer": ("sgd", "adam"),
     "critic": ("kept", "all"),
-    "compile": (True, False, "auto"),
 }
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -124,6 +131,13 @@ PRESETS: dict[str, dict[str, Any]] = {
     "as_released": {"restart": True},
     "as_written": {"max_grad_norm": 0.5},
 }
+
+
+def plain_numbers(config: Any) -> None:
+    """Make numpy's numbers Python's own, which JSON can hold."""
+    for f in fields(config):
+        if isinstance(value := getattr(config, f.name), np.generic):
+            object.__setattr__(config, f.name, value.item())
 
 
 def is_number(value: Any) -> bool:

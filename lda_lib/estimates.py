@@ -68,5 +68,16 @@ def _group_mean(values: np.ndarray, group: np.ndarray) -> np.ndarray:
 
 
 def _goes_on(rollout: Rollout) -> np.ndarray:
-    """Whether a record and the next belong to one episode, (n - 1,)."""
-    return (rollout.episode[1:] == rollout.episode[:-1]).cpu().numpy()
+    """Whether the next record is the same episode's next step, (n - 1,).
+
+    Raises:
+        ValueError: steps of an episode are missing between two records.
+    """
+    same = rollout.episode[1:] == rollout.episode[:-1]
+    if (gaps := same & (rollout.t[1:] != rollout.t[:-1] + 1)).any():
+        at = int(gaps.nonzero()[0])
+        raise ValueError(
+            f"rollout: record {at + 1} is step {int(rollout.t[at + 1])} of an episode, the one "
+            f"before it step {int(rollout.t[at])}, expected every step (a selection has gaps)"
+        )
+    return same.cpu().numpy()

@@ -14,6 +14,7 @@ from .policy import Actor, ActorCritic, draw_noise, make_actor
 from .tasks import Task
 
 EVALUATION_SEED = 1_000_000_000
+LONGEST = 100_000  # steps; an episode that has not ended by then never may
 
 
 class Evaluation(NamedTuple):
@@ -57,9 +58,14 @@ def _live(policy: ActorCritic, task: Task, env: gym.Env, act: Actor, number: int
     """Return of evaluation episode `number`."""
     rng = np.random.default_rng((EVALUATION_SEED, number))
     obs, _ = env.reset(seed=EVALUATION_SEED + number)
-    total, over = 0.0, False
-    while not over:
+    total = 0.0
+    for _ in range(LONGEST):
         action = act(task.encode(obs)[None], draw_noise(policy, rng, (1,)))[0]
         obs, reward, terminated, truncated, _ = env.step(task.decode(action))
-        total, over = total + float(reward), terminated or truncated
-    return total
+        total += float(reward)
+        if terminated or truncated:
+            return total
+    raise ValueError(
+        f"task: an episode of {task.name!r} did not end within {LONGEST} steps, expected an end "
+        "(gymnasium.wrappers.TimeLimit gives one; episodes=0 evaluates nothing)"
+    )

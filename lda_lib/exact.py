@@ -46,7 +46,8 @@ def finite_model(task: Task | str) -> FiniteModel | None:
     """
     task = make_task(task)
     # a wrapped environment need not follow the table inside it
-    if task.factory is not None or task.wrap not in (None, TASKS["MiniGrid"].wrap):
+    known = (None, TASKS["MiniGrid"].wrap)
+    if task.env_id is None or task.factory is not None or task.wrap not in known:
         return None
     return _finite_model(task)
 

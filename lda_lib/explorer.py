@@ -13,7 +13,6 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
-import gymnasium as gym
 import ipywidgets as widgets
 import numpy as np
 import pandas as pd
@@ -149,7 +148,8 @@ def record_table(
     """`rollout.table()` with scores and, where the task has a finite model, true advantages."""
     if len(rollout) == 0:
         raise ValueError("rollout: no records, expected at least one")
-    named = {"score": scores} if isinstance(scores, Tensor) else dict(scores or {})
+    scores = {} if scores is None else scores
+    named = dict(scores) if isinstance(scores, Mapping) else {"score": torch.as_tensor(scores)}
     for name, x in named.items():
         if x.shape != (len(rollout),):
             raise ValueError(
@@ -191,10 +191,10 @@ def action_table(policy: nn.Module, rollout: Rollout, i: int) -> pd.DataFrame:
     log-density, when it was made and now.
     """
     record = rollout[i]
-    space = rollout.task.action_space
+    spaces = rollout.task.spaces
     with torch.no_grad():
-        if isinstance(space, gym.spaces.Discrete):
-            every = torch.arange(int(space.n), device=record.action.device)
+        if spaces.action_kind == "discrete":
+            every = torch.arange(spaces.action_dim, device=record.action.device)
             obs = record.obs.expand(len(every), *record.obs.shape[1:])
             p = policy.log_prob(obs, every).exp()  # type: ignore[operator]
             taken = ["◀" if a == int(record.action) else "" for a in range(len(every))]

@@ -73,8 +73,8 @@ def load_tensors(path: str | os.PathLike, kind: str) -> tuple[dict[str, Tensor],
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}
-        info = json.loads(header["lda_lib"])
-    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+        info = dict(json.loads(header["lda_lib"]))
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"path: {str(path)!r} is damaged or was not written by lda_lib ({error!r})"
         ) from error

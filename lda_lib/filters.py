@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from .attribution import influence
+from .config import is_number
 from .estimates import monte_carlo_advantage, td_error
 from .rollout import Rollout
 from .targets import Target
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def _check_fraction(name: str, value: Any) -> None:
-    if not isinstance(value, int | float) or not 0 <= value <= 1:
+    if not is_number(value) or not 0 <= value <= 1:
         raise ValueError(f"{name}: {value!r}, expected a fraction from 0 to 1")
 
 

@@ -11,7 +11,7 @@ package ask of an agent, for loops that are not `PPO`'s.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
 import gymnasium as gym
@@ -19,6 +19,7 @@ import torch
 from numpy.random import Generator
 from torch import Tensor, nn
 
+from .config import PPOConfig, whole
 from .ppo import stream
 from .rollout import Rollout
 from .spaces import Spaces
@@ -161,12 +162,20 @@ def as_rollout(
         name: what tables and messages call them where there is no task.
 
     Raises:
-        ValueError: a shape that does not fit, or an advantage or logp that is not finite.
-        TypeError: something other than a tensor.
+        ValueError: a shape that does not fit, or an obs, action, logp or advantage that is not
+            finite.
+        TypeError: something other than a tensor; an advantage or logp of whole numbers.
     """
-    for word, x in {"obs": obs, "action": action, "logp": logp, "advantage": advantage}.items():
+    needed = {"obs": obs, "action": action, "logp": logp, "advantage": advantage}
+    more = {"value": value, "reward": reward, "ret": ret, "episode": episode, "t": t, "env": env}
+    more |= {"terminated": terminated, "truncated": truncated}
+    for word, x in (needed | {k: x for k, x in more.items() if x is not None}).items():
         if not isinstance(x, Tensor):
             raise TypeError(f"{word}: {type(x).__name__}, expected a tensor with a row per record")
+    if task is not None and not isinstance(task, Task):
+        raise TypeError(f"task: {task!r}, expected a Task, such as make_task({task!r})")
+    if not (advantage.is_floating_point() and logp.is_floating_point()):
+        raise TypeError(f"advantage, logp: {advantage.dtype}, {logp.dtype}, expected floats")
     n, index = len(advantage), torch.arange(len(advantage), device=advantage.device)
     unknown, no = torch.full_like(advantage, torch.nan), torch.zeros_like(index, dtype=torch.bool)
     if ret is None:
@@ -190,10 +199,10 @@ def as_rollout(
         raise ValueError(f"obs: shape {tuple(obs.shape)}, expected ({n}, ...)")
     if action.ndim not in (1, 2) or len(action) != n:
         raise ValueError(f"action: shape {tuple(action.shape)}, expected ({n},) or ({n}, d)")
-    for word in ("logp", "advantage"):
-        if not (good := single[word].isfinite()).all():
+    for word in ("obs", "action", "logp", "advantage"):
+        if not (good := needed[word].isfinite().reshape(n, -1).all(1)).all():
             bad = int((~good).nonzero()[0])
-            raise ValueError(f"{word}: record {bad} has {single[word][bad]}, expected a number")
+            raise ValueError(f"{word}: record {bad} has {needed[word][bad]}, expected numbers")
     return Rollout(
         obs=obs.detach(),
         action=action.detach(),
@@ -228,6 +237,10 @@ class OwnConfig:
     batch_size: int = 64
     normalize: str = "minibatch"
 
+    def __post_init__(self) -> None:
+        given = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "normalize"}
+        PPOConfig(**given)  # the same names and bounds
+
 
 class OwnAgent:
     """What filters ask of an agent: policy, config and a random stream per purpose and round.
@@ -255,9 +268,10 @@ class OwnAgent:
             raise TypeError(
                 f"policy: {type(policy).__name__} has no log_prob(obs, action); wrap it in Scorable"
             )
-        if keep is not None and not callable(keep):
+        if keep is not None and (isinstance(keep, type) or not callable(keep)):
             raise TypeError(f"keep: {keep!r}, expected a callable of (agent, rollout) or None")
-        self.policy, self.keep, self.seed = policy, keep, seed
+        whole("seed", seed, 0)
+        self.policy, self.keep, self.seed = policy, keep, int(seed)
         self.config = OwnConfig(**settings)
         self.round = 0
         self.scores: Tensor | None = None

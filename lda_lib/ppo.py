@@ -53,7 +53,7 @@ class PPO:
         device: where the networks live.
         n_envs: environments lived in side by side.
         **settings: single settings of `PPOConfig`, such as `lr=1e-3`. Learning rate and optimiser
-            default to the task's.
+            default to the task's, which for one that is not of the course are Adam at 3e-4.
 
     Attributes:
         policy: the networks.
@@ -80,7 +80,7 @@ class PPO:
         whole("n_envs", n_envs, 1)
         whole("batch_size", self.config.batch_size, 2)  # alone, a standardised advantage is 0
         for name, hook in (("keep", keep), ("repair", repair)):
-            if hook is not None and not callable(hook):
+            if hook is not None and (isinstance(hook, type) or not callable(hook)):
                 raise ValueError(f"{name}: {hook!r}, expected a function of agent and rollout")
         _check_device(device)
         if self.config.n_steps % n_envs:
@@ -88,7 +88,7 @@ class PPO:
         if self.config.threads is not None:
             torch.set_num_threads(self.config.threads)
         seed = int(seed)
-        self.seed, self.keep, self.repair, self.n_envs = seed, keep, repair, n_envs
+        self.seed, self.keep, self.repair, self.n_envs = seed, keep, repair, int(n_envs)
         self.round = self.collected = self.optimizer_steps = 0
         self.compiled = self.config.compile is True
         self.model = finite_model(self.task)
@@ -149,6 +149,8 @@ class PPO:
                 the parameters it had.
         """
         check_fit(rollout, self.policy.arch)
+        if len(rollout) == 0:
+            raise ValueError("rollout: no records, expected at least one to learn from")
         weight = check_keep(keep, len(rollout)).to(rollout.reward)
         records = Records.of(rollout, weight)
         step = make_step(self.policy.arch, self.config, self.compiled)
@@ -186,6 +188,7 @@ class PPO:
                 index=indices,
                 critic=critics,
                 weight=weight,
+                advantage=rollout.advantage,
                 statistics=numbers,
                 final=(params, state),
                 config=used,
@@ -220,6 +223,8 @@ class PPO:
         whole("rounds", rounds, 0)
         whole("episodes", episodes, 0)
         whole("evaluate_every", evaluate_every, 1)
+        if callback is not None and not callable(callback):
+            raise ValueError(f"callback: {callback!r}, expected a function or None")
         if self.config.compile == "auto" and not self.compiled:
             self.compiled = rounds >= COMPILE_FROM_ROUNDS and can_compile(self.policy)
         bar: Iterable[int] = range(rounds)
@@ -227,7 +232,10 @@ class PPO:
             clock = [time.perf_counter()]
             rollout = self.collect()
             clock.append(time.perf_counter())
-            rollout = rollout if self.repair is None else self.repair(self, rollout)
+            if self.repair is not None:
+                rollout = self.repair(self, rollout)
+                if not isinstance(rollout, Rollout):
+                    raise TypeError(f"repair: returned {rollout!r}, expected a Rollout")
             keep = None if self.keep is None else check_keep(self.keep(self, rollout), len(rollout))
             clock.append(time.perf_counter())
             paced = {} if self.config.desired_kl is None else {"lr": self.config.lr}

@@ -28,7 +28,7 @@ from weakref import ReferenceType, ref
 import torch
 from torch import Tensor
 
-from .config import whole
+from .config import is_number, whole
 from .policy import ActorCritic
 from .rollout import Rollout
 
@@ -61,12 +61,15 @@ class Repair:
     _owner: ReferenceType | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.strength, int | float) or not self.strength > 0:
+        if not is_number(self.strength) or not self.strength > 0:
             raise ValueError(f"strength: {self.strength!r}, expected a number above 0")
         whole("rounds", self.rounds, 1)
 
     def __call__(self, agent: PPO, rollout: Rollout) -> Rollout:
         """The same records with repaired advantages; returns, and so the critic's, stay."""
+        if not isinstance(agent.policy, ActorCritic):
+            kind = type(agent.policy).__name__
+            raise TypeError(f"policy: {kind}, expected an ActorCritic, whose features repair reads")
         if self._owner is not None and self._owner() is not agent:
             self.memory = []  # of another agent
         self._owner = ref(agent)

@@ -43,7 +43,10 @@ def describe(env: gym.Env) -> Spaces:
         kind = "image" if _is_image(obs) else "vector"
         shape = tuple(encoder(obs)(np.zeros(obs.shape, obs.dtype)).shape)
     else:
-        raise ValueError(f"observation_space: {obs} is not supported, expected Discrete or Box")
+        raise ValueError(
+            f"observation_space: {obs} is not supported, expected Discrete or Box "
+            "(gymnasium.wrappers.FlattenObservation makes a Box of most)"
+        )
     if isinstance(action, gym.spaces.Discrete):
         return Spaces(kind, shape, "discrete", int(action.n))
     if isinstance(action, gym.spaces.Box) and np.issubdtype(action.dtype, np.floating):
@@ -56,10 +59,22 @@ def _is_image(space: gym.spaces.Box) -> bool:
 
 
 def encoder(space: gym.Space) -> Callable[[Any], np.ndarray]:
-    """Observation encoding: one-hot, flattened float32, or channels-first pixels divided by 255."""
+    """Observation encoding: one-hot, flattened float32, or channels-first pixels divided by 255.
+
+    An image whose first side is its smallest is taken to have its channels first already.
+    """
     if isinstance(space, gym.spaces.Discrete):
         table, start = np.eye(int(space.n), dtype=np.float32), int(space.start)
-        return lambda obs: table[obs - start]
+
+        def one_hot(obs: Any) -> np.ndarray:
+            if not space.contains(obs):
+                raise ValueError(
+                    f"observation: the environment returned {obs!r}, "
+                    f"its observation_space says {space}"
+                )
+            return table[int(obs) - start]
+
+        return one_hot
     shape = space.shape
     assert shape is not None
 

@@ -177,6 +177,7 @@ class Trace:
     index: list[Tensor]  # (b,) records of each step's minibatch
     critic: list[Tensor | None]  # (b,) and of the critic's, where it has its own
     weight: Tensor  # (n,)
+    advantage: Tensor  # (n,) that it learnt from
     statistics: Tensor  # (steps, 5)
     final: tuple[Params, OptState]  # after the last step
     config: PPOConfig

@@ -68,14 +68,27 @@ class Action:
             obs = torch.zeros_like(rollout.obs[:1])
             obs[0, int(self.obs)] = 1.0
         else:
-            obs = torch.as_tensor(self.obs).to(rollout.obs).reshape(1, *rollout.obs.shape[1:])
+            obs = _one("obs", torch.as_tensor(self.obs).to(rollout.obs), rollout.obs)
+            if _one_hot(rollout.obs) and not _one_hot(obs):
+                raise ValueError(f"obs: {obs[0].tolist()}, expected a 1 among zeros, or its index")
         given = torch.as_tensor(self.action)
+        if not rollout.action.is_floating_point() and not (given == given.long()).all():
+            raise ValueError(f"action: {given.tolist()}, expected whole numbers")
         if spaces.action_kind == "discrete" and not spaces.guessed:
-            if not 0 <= int(given) < spaces.action_dim:
-                raise ValueError(f"action: {int(given)}, expected one below {spaces.action_dim}")
-        action = given.to(rollout.action)
-        action = action.reshape(1, *rollout.action.shape[1:])
+            if given.numel() != 1 or not 0 <= int(given) < spaces.action_dim:
+                raise ValueError(
+                    f"action: {given.tolist()}, expected one below {spaces.action_dim}"
+                )
+        action = _one("action", given.to(rollout.action), rollout.action)
         return policy.log_prob(obs, action).squeeze(0)  # type: ignore[operator]
+
+
+def _one(name: str, value: Tensor, rows: Tensor) -> Tensor:
+    """The value as one more row, (1, ...)."""
+    shape = rows.shape[1:]
+    if value.shape not in (shape, (1, *shape)) and value.numel() != 1 != shape.numel():
+        raise ValueError(f"{name}: shape {tuple(value.shape)}, expected {tuple(shape)}")
+    return value.reshape(1, *shape)
 
 
 def _one_hot(obs: Tensor) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.wrappers import TimeLimit
 
 from .spaces import Spaces, action_decoder, describe, encoder
 
@@ -35,6 +36,15 @@ class FreshWorld(gym.Wrapper):
         walker._destroy()
         walker.world = Box2D.b2World()
         return self.env.reset(seed=seed, options=options)
+
+
+def untimed(env: gym.Env) -> gym.Env:
+    """The environment without gymnasium's time limits, wherever among its wrappers they stand."""
+    while isinstance(env, TimeLimit):
+        env = env.env
+    if isinstance(env, gym.Wrapper):
+        env.env = untimed(env.env)
+    return env
 
 
 def _wrapped(module: str, wrapper: str, env: gym.Env) -> gym.Env:
@@ -77,19 +87,23 @@ class Task:
     def make(self, **kwargs: Any) -> gym.Env:
         """Return a new environment; `kwargs` (such as `render_mode`) add to the task's own.
 
-        A function of the user's own that makes environments does not get them.
+        A function of the user's own that makes environments does not get them; gymnasium's time
+        limit is taken off what it made where `max_episode_steps=-1` asks for that.
         """
         if self.module:
             module = importlib.import_module(self.module)
             if self.env_id not in gym.registry:
                 gym.register_envs(module)
+        if self.factory and self.takes_kwargs:
+            return self.factory(**kwargs)
         if self.factory:
-            return self.factory(**kwargs) if self.takes_kwargs else self.factory()
+            env = self.factory()
+            return untimed(env) if kwargs.get("max_episode_steps") == -1 else env
         assert self.env_id is not None
         options = {"disable_env_checker": True, **self.kwargs, **kwargs}
         try:
             env = gym.make(self.env_id, **options)
-        except gym.error.Error as error:
+        except (gym.error.Error, ModuleNotFoundError) as error:
             raise ValueError(
                 f"task: {self.name!r} is neither a task of the course ({', '.join(TASKS)}) nor an "
                 f"environment that gymnasium can make ({error})"

@@ -1,7 +1,8 @@
 """Beyond PPO: the same target and the same score for A2C, DQN and GRPO.
 
-`weight_scores` is the definition that they share; each agent answers `agent.influence(units)` and
-so takes the filters of `lda_lib.filters`.
+`weight_scores` is the definition that they share. DQN and GRPO answer `agent.influence(units)` and
+so take the filters `IIF` and `RandomDrop`; the others read advantages or TD errors, which their
+units do not have. A2C is a `PPO` and takes every filter of `lda_lib.filters`.
 """
 
 from .a2c import a2c

@@ -12,7 +12,7 @@ def a2c(task: Any, *, n_steps: int = 512, lr: float = 0.5, **settings: Any) -> P
 
     It is PPO with one epoch of one minibatch: at the first step the ratio is 1 and the clip has
     nothing to do, so what is left of PPO's loss is -A_hat log pi, plus the critic's. The score is
-    therefore exact to first order in the learning rate.
+    therefore exact to first order in the learning rate; optimizer="adam" gives that up.
 
     Args:
         task: as for `PPO`.
@@ -22,4 +22,5 @@ def a2c(task: Any, *, n_steps: int = 512, lr: float = 0.5, **settings: Any) -> P
     """
     if given := {"epochs", "batch_size"} & set(settings):
         raise ValueError(f"settings: {sorted(given)}, but A2C makes one step on the whole rollout")
+    settings = {"optimizer": "sgd"} | settings  # whatever the task's own
     return PPO(task, n_steps=n_steps, batch_size=n_steps, epochs=1, lr=lr, **settings)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import vmap
 
 from ..collect import episode_seed
-from ..config import expect, expect_whole
+from ..config import expect, expect_whole, is_number
 from ..exact import exact_return, finite_model
 from ..loss import Params
 from ..ppo import stream
@@ -41,8 +41,9 @@ class DQNConfig:
     def __post_init__(self) -> None:
         expect_whole(self, "n_steps", "capacity", "batch_size", "updates", "explore", "hidden")
         for name in ("gamma", "epsilon"):
-            expect(self, name, 0 <= getattr(self, name) <= 1, "a number from 0 to 1")
-        expect(self, "lr", self.lr > 0, "a number above 0")
+            value = getattr(self, name)
+            expect(self, name, is_number(value) and 0 <= value <= 1, "a number from 0 to 1")
+        expect(self, "lr", is_number(self.lr) and self.lr > 0, "a number above 0")
 
 
 class DQN:
@@ -55,7 +56,8 @@ class DQN:
     Args:
         task: a name from `lda_lib.TASKS` or a gymnasium id, with discrete actions.
         seed: governs everything random.
-        keep: filter, a callable of (agent, replay) that returns bool (n,), such as `IIF(1.0)`.
+        keep: filter, a callable of (agent, replay) that returns bool (n,), `IIF` or
+            `RandomDrop`.
         **settings: of `DQNConfig`.
 
     Attributes:

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from ..config import expect, expect_whole
+from ..config import expect, expect_whole, is_number
 from ..loss import Params
 from ..ppo import stream
 from ..step import check_keep
@@ -50,8 +50,8 @@ class GRPOConfig:
     def __post_init__(self) -> None:
         expect_whole(self, "prompts", "length")
         expect_whole(self, "letters", "group", least=2)
-        expect(self, "lr", self.lr > 0, "a number above 0")
-        expect(self, "noise", self.noise >= 0, "a number from 0")
+        expect(self, "lr", is_number(self.lr) and self.lr > 0, "a number above 0")
+        expect(self, "noise", is_number(self.noise) and self.noise >= 0, "a number from 0")
         expect(self, "baseline", self.baseline in BASELINES, f"one of {BASELINES}")
 
 
@@ -112,7 +112,8 @@ class GRPO:
 
     Args:
         seed: governs everything random: the wanted words, weights, letters, noise, filters.
-        keep: filter, a callable of (agent, members) that returns bool (n,), such as `IIF(1.0)`.
+        keep: filter, a callable of (agent, members) that returns bool (n,), `IIF` or
+            `RandomDrop`.
         **settings: of `GRPOConfig`.
 
     Attributes:

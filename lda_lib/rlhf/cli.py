@@ -10,8 +10,10 @@ from typing import Any
 
 import click
 
-from ..files import CheckpointError, write_whole
+from ..cli import check_same_run, refuse_given
+from ..files import write_whole
 from ..filters import IIF, RandomDrop
+from ..ppo import _check_device
 from .bench import SHAPES, scoring_cost
 from .config import PRESETS, RLHFConfig
 from .filters import Difficulty, released_filter
@@ -38,6 +40,8 @@ FILTERS: dict[str, Callable[[float, Any], Any]] = {
     "difficulty": lambda drop, target: Difficulty(like=_iif(drop, target)),  # type: ignore[arg-type]
     "released": lambda drop, target: released_filter(target.held_out or 1024),
 }
+# options that a filter does not look at
+UNUSED = {"none": ("drop", "target", "held_out"), "released": ("drop", "target")}
 TRAINERS = {"ppo": LanguagePPO, "grpo": LanguageGRPO}
 
 
@@ -109,7 +113,7 @@ def make(out: Path, seed: int, steps: int | None, force: bool) -> None:
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
 @click.option("--resume", is_flag=True, help="Go on where the run in --out stopped.")
 def train(out: Path, resume: bool, rounds: int, device: str, **asked: Any) -> None:
-    r"""Train a language model against a reward model.
+    """Train a language model against a reward model.
 
     After every round --out holds the history (history.csv) and the adapters (agent.safetensors);
     a run that was stopped goes on with --resume. With --resume, --rounds is the total.
@@ -117,22 +121,25 @@ def train(out: Path, resume: bool, rounds: int, device: str, **asked: Any) -> No
     \b
     Examples:
       python -m lda_lib rlhf train --keep iif --out runs/manners
-      python -m lda_lib rlhf train --preset paper --keep iif --rounds 109 --device cuda \
-        --model EleutherAI/gpt-neo-2.7B --reward facebook/roberta-hate-speech-dynabench-r4-target \
+      python -m lda_lib rlhf train --preset paper --keep iif --rounds 109 --device cuda \\
+        --model EleutherAI/gpt-neo-2.7B --reward facebook/roberta-hate-speech-dynabench-r4-target \\
         --label nothate --prompts prompts.txt --out runs/paper
-    """
+    """  # noqa: D301
+    _check_device(device)
+    refuse_given(UNUSED.get(asked["keep"], ()), f"--keep {asked['keep']}")
+    trainer = TRAINERS[asked["algorithm"]]
+    RLHFConfig.preset(asked["preset"] or trainer.preset, **asked["settings"])  # told before loading
     asked = {k: str(v) if isinstance(v, Path) else v for k, v in asked.items()}
     checkpoint = out / CHECKPOINT
     if checkpoint.exists() and not resume:
         raise click.UsageError(f"{out} holds a run already: add --resume, or choose another --out")
     if checkpoint.exists():
-        _check_same_run(out, asked)
+        check_same_run(out, asked)
     if (asked["reward"] is None) != (asked["label"] is None):
         raise click.UsageError("--reward and --label belong together")
     name, reward, prompts, validation = _world(asked, device)
     target = {"seq": SequenceReturn, "token": TokenReturn}[asked["target"]](asked["held_out"])
     keep = FILTERS[asked["keep"]](asked["drop"], target)
-    trainer = TRAINERS[asked["algorithm"]]
     more = {"keep": keep, "validation": validation, "device": device}
     if checkpoint.exists():
         agent = trainer.load(checkpoint, name, reward, prompts, **more)
@@ -184,20 +191,6 @@ def _world(asked: dict[str, Any], device: str) -> tuple[str, Any, list[str], lis
     return model, reward, found[0], found[1]
 
 
-def _check_same_run(out: Path, asked: dict[str, Any]) -> None:
-    """A resumed run keeps its settings: say which one was asked to change."""
-    try:
-        began = json.loads((out / RUN).read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"--resume: {out / RUN} cannot be read ({error})") from error
-    for name, value in json.loads(json.dumps(asked)).items():
-        if began.get(name) != value:
-            option = {"settings": "set"}.get(name, name.replace("_", "-"))
-            raise click.UsageError(
-                f"--{option} is {value!r}, but the run in {out} began with {began.get(name)!r}"
-            )
-
-
 @click.command()
 @click.option("--shape", type=click.Choice(list(SHAPES)), default="small", show_default=True)
 @click.option("--sequences", type=click.IntRange(1), default=256, show_default=True)
@@ -208,7 +201,7 @@ def _check_same_run(out: Path, asked: dict[str, Any]) -> None:
 @click.option("--repeats", type=click.IntRange(1), default=3, show_default=True)
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda or mps.")
 def bench(shape: str, sequences: int, methods: tuple[str, ...], settings: dict, **how: Any) -> None:
-    r"""What scoring costs at the shape of a GPT-Neo: seconds, forward passes, memory.
+    """What scoring costs at the shape of a GPT-Neo: seconds, forward passes, memory.
 
     Weights and texts are random, nothing is downloaded; settings begin with the paper's.
 
@@ -216,7 +209,8 @@ def bench(shape: str, sequences: int, methods: tuple[str, ...], settings: dict, 
     Examples:
       python -m lda_lib rlhf bench
       python -m lda_lib rlhf bench --shape 2.7B --device cuda --set micro_batch=64
-    """
+    """  # noqa: D301
+    _check_device(how["device"])
     config = RLHFConfig.preset("paper", **settings)
     methods = methods or ("jvp", "ghost")
     table = scoring_cost(shape, n=sequences, methods=methods, config=config, **how)

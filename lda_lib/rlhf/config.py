@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
-from ..config import PPOConfig, expect, expect_whole, preset
+from ..config import PPOConfig, expect, expect_whole, is_number, preset
 
 
 @dataclass(frozen=True)
@@ -72,22 +73,31 @@ class RLHFConfig:
     pad_token: str = "own"
 
     def __post_init__(self) -> None:
+        names = isinstance(self.lora_targets, tuple | list)
+        names = names and all(isinstance(name, str) for name in self.lora_targets)
+        expect(self, "lora_targets", names, "a list of names")
         object.__setattr__(self, "lora_targets", tuple(self.lora_targets))
         expect_whole(
             self, "n_sequences", "new_tokens", "batch_size", "epochs", "kl_horizon", "group",
             "lora_r", "lora_alpha", "micro_batch",
         )  # fmt: skip
         for name in ("gamma", "lam", "lora_dropout"):
-            expect(self, name, 0 <= getattr(self, name) <= 1, "a number from 0 to 1")
+            value = getattr(self, name)
+            expect(self, name, is_number(value) and 0 <= value <= 1, "a number from 0 to 1")
         for name in ("lr", "clip", "adam_eps"):
-            expect(self, name, getattr(self, name) > 0, "a number above 0")
+            value = getattr(self, name)
+            expect(self, name, is_number(value) and value > 0, "a number above 0")
         for name in ("vf_coef", "kl_coef"):
-            expect(self, name, getattr(self, name) >= 0, "a number from 0")
+            value = getattr(self, name)
+            expect(self, name, is_number(value) and value >= 0, "a number from 0")
         for name in ("max_grad_norm", "kl_target"):
             value = getattr(self, name)
-            expect(self, name, value is None or value > 0, "None or a number above 0")
-        whiten_ok = self.whiten is None or self.whiten >= 0
-        expect(self, "whiten", whiten_ok, "None or a whole number from 0")
+            fine = value is None or (is_number(value) and value > 0)
+            expect(self, name, fine, "None or a number above 0")
+        fine = self.whiten is None or (isinstance(self.whiten, Integral) and self.whiten >= 0)
+        expect(self, "whiten", fine, "None or a whole number from 0")
+        for name in ("equal_steps", "update_dropout", "gradient_checkpointing"):
+            expect(self, name, isinstance(getattr(self, name), bool), "True or False")
         for name, choices in _CHOICES.items():
             expect(self, name, getattr(self, name) in choices, f"one of {choices}")
         if self.n_sequences % self.group:

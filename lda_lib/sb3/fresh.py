@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import copy
 from pathlib import Path
 from typing import Any
@@ -91,7 +93,8 @@ def load_model(
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: no zip of an on-policy model, an unknown id, other spaces than the model's.
+        ValueError: no zip of an on-policy model, an unknown id, other spaces than the model's, a
+            damaged file.
     """
     for file in (path, vecnormalize):
         if file is not None and not Path(file).is_file():
@@ -102,9 +105,21 @@ def load_model(
     except (gym.error.Error, ModuleNotFoundError) as error:
         raise ValueError(f"env: gymnasium cannot make {env!r} ({error})") from error
     if vecnormalize is not None:
-        made = VecNormalize.load(str(vecnormalize), made)
-        made.training = False
-    return algorithm.load(path, env=made, device="cpu")
+        with _reading("vecnormalize", vecnormalize, f"statistics of VecNormalize for {env!r}"):
+            made = VecNormalize.load(str(vecnormalize), made)
+            made.training = False
+    with _reading("path", path, f"a whole {algorithm.__name__} model for {env!r}"):
+        return algorithm.load(path, env=made, device="cpu")
+
+
+@contextmanager
+def _reading(name: str, path: Path | str, expected: str) -> Iterator[None]:
+    """Name the file that cannot be read; what unpickling raises depends on what is in it."""
+    try:
+        yield
+    except Exception as error:
+        told = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{name}: {str(path)!r}, expected {expected} ({told})") from error
 
 
 def _algorithm(path: Path) -> type[OnPolicyAlgorithm]:
@@ -112,7 +127,7 @@ def _algorithm(path: Path) -> type[OnPolicyAlgorithm]:
     try:
         with zipfile.ZipFile(path) as archive:
             names = set(json.loads(archive.read("data")))
-    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+    except (zipfile.BadZipFile, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"path: {str(path)!r} is no model saved by Stable-Baselines3 ({error})"
         ) from error

@@ -59,6 +59,10 @@ def list_() -> None:
 @click.option("--address", help="Head of the Ray cluster, such as 10.0.0.1:6379.")
 def run(name: str, **options: Any) -> None:
     """Run what is missing of a study; a killed one goes on where it stopped."""
+    seeds, tasks = options["seeds"], options["tasks"]
+    declared = {t.seed for t in STUDIES[name].trials(options["profile"], tasks=tasks)}
+    if unknown := set(seeds or ()) - declared:
+        raise click.UsageError(f"--seeds: {sorted(unknown)}, expected some of {sorted(declared)}")
     rows = run_study(STUDIES[name], say=click.echo, **options)
     click.echo(f"{Store(name, options['profile']).table}: {len(rows)} rows")
 
@@ -77,8 +81,11 @@ def status(name: str, profile: str) -> None:
         click.echo(f"  missing: {count} of {task}")
     seconds = sum(f.provenance["seconds"] for f in done)
     click.echo(f"  {seconds / 3600:.2f} core-hours so far")
+    again = {f"{t.key}.json" for t in trials if t.key not in found}
     for file in damaged:
-        click.echo(f"  cannot be read: {file} (will run again)")
+        click.echo(
+            f"  cannot be read: {file} ({'will run again' if file in again else 'left aside'})"
+        )
     makers = Counter(tuple(sorted(f.provenance["sources"].items())) for f in done)
     now = source_hashes(*one.folders, "studies")
     for sources, count in makers.items():

@@ -72,8 +72,6 @@ def run_study(
     store = store or Store(study.name, profile)
     with store.lock():
         found, damaged = store.finished()
-        for name in damaged:
-            say(f"{name}: cannot be read (a write was cut short?), the trial runs again")
         trials = study.trials(profile, seeds, tasks)
         for other in study.borrows:
             lent = replace(store, name=other).finished()[0]
@@ -81,6 +79,10 @@ def run_study(
                 found[key] = lent[key]
                 store.write(lent[key])
         missing = [t for t in trials if t.key not in found]
+        again = {f"{t.key}.json" for t in missing}
+        for name in damaged:
+            fate = "the trial runs again" if name in again else "it is left aside"
+            say(f"{name}: cannot be read (a write was cut short?), {fate}")
         say(f"{study.name}: {len(trials)} trials, {len(trials) - len(missing)} finished before")
         try:
             if backend == "ray":

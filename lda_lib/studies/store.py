@@ -96,7 +96,7 @@ class Store:
         """All finished trials by key, and the names of trials' files that cannot be read.
 
         Raises:
-            ValueError: the merged table cannot be read.
+            ValueError: the merged table or its provenance cannot be read.
         """
         found = self._merged()
         damaged = []
@@ -112,23 +112,24 @@ class Store:
     def _merged(self) -> dict[str, Finished]:
         if not (self.table.exists() and self.about.exists()):
             return {}
+        file = self.table
         try:
-            rows = pd.read_csv(self.table)
-        except (EOFError, OSError, ValueError) as error:
+            by_key = dict(tuple(pd.read_csv(file).groupby("trial")))
+            file = self.about
+            told = json.loads(file.read_text(encoding="utf-8"))
+            return {
+                key: Finished(
+                    Trial(**one["trial"]),
+                    told["origins"][one["origin"]] | {"seconds": one["seconds"]},
+                    by_key[key].drop(columns="trial").reset_index(drop=True),
+                )
+                for key, one in told["trials"].items()
+                if key in by_key
+            }
+        except Exception as error:  # what a damaged file raises depends on where it is damaged
             raise ValueError(
-                f"study: {self.table} cannot be read ({error}); bring it back, as with git checkout"
+                f"study: {file} cannot be read ({error}); bring it back, as with git checkout"
             ) from error
-        by_key = dict(tuple(rows.groupby("trial")))
-        told = json.loads(self.about.read_text(encoding="utf-8"))
-        return {
-            key: Finished(
-                Trial(**one["trial"]),
-                told["origins"][one["origin"]] | {"seconds": one["seconds"]},
-                by_key[key].drop(columns="trial").reset_index(drop=True),
-            )
-            for key, one in told["trials"].items()
-            if key in by_key
-        }
 
     def rows(self, keys: Iterable[str]) -> pd.DataFrame:
         """The rows of those of the trials `keys` that are finished, with their trial's key."""

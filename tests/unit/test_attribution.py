@@ -397,8 +397,10 @@ def test_a_trace_of_other_records_is_noticed():
     agent, rollout, trace = traced(lr=0.5)
     with pytest.raises(ValueError, match=r"trace: of an update on 128 records, .* 64"):
         influence(agent.policy, rollout[:64], trace=trace)
-    with pytest.warns(UserWarning, match="stale"):
+    with pytest.raises(ValueError, match="trace: of an update on other advantages"):
         influence(agent.policy, agent.collect(), trace=trace)
+    with pytest.warns(UserWarning, match="stale"):
+        influence(agent.policy, replace(rollout, logp=rollout.logp - 1), trace=trace)
     critic = traced(critic="all")
     with pytest.raises(ValueError, match="critic='all'"):
         influence(critic[0].policy, critic[1], trace=critic[2], score_loss="full")

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import click
 import pandas as pd
 import pytest
 from click.testing import CliRunner
@@ -80,6 +81,14 @@ def test_a_run_from_before_an_option_was_known_goes_on(tmp_path):
     assert "--repair is True" in lda(*args, "--rounds", 3, "--repair", "--resume", ok=False)
 
 
+@pytest.mark.parametrize("text", ["[1]", "{", "\xff"])
+def test_a_damaged_run_json_is_named(text, run, tmp_path):
+    (tmp_path / "agent.safetensors").write_bytes((run[0] / "agent.safetensors").read_bytes())
+    (tmp_path / "run.json").write_text(text, encoding="latin-1")
+    told = lda("train", "CartPole", "--out", tmp_path, "--resume", ok=False)
+    assert f"--resume: {tmp_path / 'run.json'} cannot be read" in told
+
+
 def test_evaluate(run):
     assert "20 episodes" in lda("evaluate", run[0], "--episodes", 20)
     assert "CartPole after 2 rounds: return" in lda("evaluate", run[0] / "agent.safetensors")
@@ -113,6 +122,14 @@ def test_every_filter_trains(keep, tmp_path):
         (["train", "CartPole"], "--out"),
         (["evaluate", "nowhere"], "no file 'nowhere'"),
         (["train", "CartPole", "--keep", "best", "--out", "x"], "best"),
+        (["train", "nomod:Env-v0", "--out", "x"], "No module named 'nomod'"),
+        (["train", "CartPole", "--drop", "0.3", "--out", "x"], "--drop 0.3 means nothing"),
+        (
+            ["train", "CartPole", "--keep", "td-error", "--drop", "0.9", "--out", "x"],
+            "--drop 0.9 means nothing with --keep td-error",
+        ),
+        (["score", "x", "--record", "3"], "--record 3 means nothing with --target return"),
+        (["score", "x", "--action", "2"], "--action 2 means nothing with --target return"),
     ],
 )
 def test_bad_input_is_said_in_one_line(args, message, tmp_path, monkeypatch):
@@ -145,6 +162,30 @@ def test_help_is_helpful():
     assert "train" in lda("--help") and "evaluate" in lda("--help") and "score" in lda("--help")
     text = lda("train", "--help")
     assert "python -m lda_lib train LunarLander --keep iif" in text and "--resume" in text
+
+
+def test_examples_in_the_help_stand_alone():
+    pytest.importorskip("transformers")
+    pytest.importorskip("peft")
+    from lda_lib.rlhf.cli import COMMANDS
+
+    found = 0
+
+    def walk(command: click.Command, path: tuple[str, ...]) -> None:
+        nonlocal found
+        text = lda(*path, "--help")
+        assert "\\b" not in text
+        if "\b" in (command.help or ""):
+            found += 1
+            example = command.help.split("\b\n")[1]
+            assert {*map(str.strip, example.splitlines())} <= {*map(str.strip, text.splitlines())}
+        for name, child in getattr(command, "commands", {}).items():
+            walk(child, (*path, name))
+
+    walk(main, ())
+    for name, child in COMMANDS.items():
+        walk(child, ("rlhf", name))
+    assert found == 4  # train, score, rlhf train, rlhf bench
 
 
 def test_a_resumed_run_stays_on_its_device(tmp_path, monkeypatch):

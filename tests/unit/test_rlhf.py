@@ -50,6 +50,8 @@ from lda_lib.rlhf.pretraining import WorldConfig, train_tokenizer
 from lda_lib.rlhf.rollout import group_advantages, last, token_gae, token_rewards, whiten
 from lda_lib.rlhf.scores import _jvp, target_gradient
 
+from .test_cli import lda
+
 PROMPTS = [
     "At the bakery, Ada asked for the bread. The baker said:",
     "In the office, Ben asked for the form.",
@@ -570,6 +572,14 @@ def test_a_diverging_update_keeps_the_parameters(tokenizer):
         ({"group": 5}, "group: 5 does not divide n_sequences 12"),
         ({"dtype": "int8"}, "dtype: 'int8'"),
         ({"lr": -1.0}, "lr: -1.0"),
+        ({"lr": "x"}, "lr: 'x', expected a number above 0"),
+        ({"lr": None}, "lr: None, expected a number above 0"),
+        ({"kl_coef": "x"}, "kl_coef: 'x', expected a number from 0"),
+        ({"gamma": "x"}, "gamma: 'x', expected a number from 0 to 1"),
+        ({"kl_target": "x"}, "kl_target: 'x', expected None or a number above 0"),
+        ({"whiten": "x"}, "whiten: 'x', expected None or a whole number from 0"),
+        ({"equal_steps": "no"}, "equal_steps: 'no', expected True or False"),
+        ({"lora_targets": "q_proj"}, "lora_targets: 'q_proj', expected a list of names"),
         ({"preset": "best"}, "preset: 'best'"),
         ({"prompts": []}, "prompts: none"),
         ({"seed": -1}, "seed: -1"),
@@ -578,6 +588,23 @@ def test_a_diverging_update_keeps_the_parameters(tokenizer):
 def test_bad_settings_are_named(tokenizer, settings, message):
     with pytest.raises(ValueError, match=message):
         make(tokenizer, **settings)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["train", "--device", "bogus"], "device: 'bogus', expected one that torch has here"),
+        (["train", "--set", "lr=x"], "lr: 'x', expected a number above 0"),
+        (["train", "--drop", "0.5"], "--drop 0.5 means nothing with --keep none"),
+        (["train", "--keep", "released", "--target", "seq"], "--target seq means nothing with"),
+        (["bench", "--device", "bogus"], "device: 'bogus', expected one that torch has here"),
+    ],
+)
+def test_bad_options_are_said_before_anything_is_loaded(args, message, monkeypatch, tmp_path):
+    for name in ("_world", "scoring_cost"):
+        monkeypatch.setattr(f"lda_lib.rlhf.cli.{name}", None)
+    out = ["--out", tmp_path / "x"] if args[0] == "train" else []
+    assert message in lda("rlhf", *args, *out, ok=False)
 
 
 def test_unknown_settings_and_methods_are_named(tokenizer):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import zipfile
+
 import gymnasium as gym
 import numpy as np
 import pandas as pd
@@ -465,6 +468,15 @@ def saved(tmp_path_factory):
     sb3.A2C("MlpPolicy", "CartPole-v1", device="cpu").save(folder / "a2c")
     sb3.DQN("MlpPolicy", "CartPole-v1", buffer_size=9).save(folder / "dqn")
     (folder / "text.zip").write_text("no zip")
+    (folder / "junk.pkl").write_text("junk")
+    (folder / "empty.pkl").touch()
+    with (
+        zipfile.ZipFile(folder / "ppo.zip") as whole,
+        zipfile.ZipFile(folder / "bare.zip", "w") as bare,
+    ):
+        told = json.loads(whole.read("data"))
+        del told["observation_space"], told["action_space"]
+        bare.writestr("data", json.dumps(told))
     return folder
 
 
@@ -508,6 +520,15 @@ def test_the_command_line_scores_a_saved_model(saved, tmp_path):
         (["--sb3", "ppo.zip", "--env", "nomodule:Nowhere-v0"], "cannot make"),
         (["--sb3", "ppo.zip", "--env", "Pendulum-v1"], "spaces do not match"),
         (["--sb3", "ppo.zip", "--env", "CartPole-v1", "--vecnormalize", "no.pkl"], "no file"),
+        (
+            ["--sb3", "ppo.zip", "--env", "CartPole-v1", "--vecnormalize", "junk.pkl"],
+            "vecnormalize: 'junk.pkl', expected",
+        ),
+        (
+            ["--sb3", "ppo.zip", "--env", "CartPole-v1", "--vecnormalize", "empty.pkl"],
+            "vecnormalize: 'empty.pkl', expected",
+        ),
+        (["--sb3", "bare.zip", "--env", "CartPole-v1"], "path: 'bare.zip', expected a whole PPO"),
     ],
 )
 def test_the_command_line_says_what_is_wrong(args, message, saved, monkeypatch):

@@ -144,6 +144,18 @@ def test_a_truncated_file_is_told_and_made_again(tmp_path, store):
     assert len(ran(tmp_path)) == 7
 
 
+def test_a_damaged_file_whose_trial_the_table_holds_is_left_aside(tmp_path, store, lda):
+    run = ("run", "six_environments", "--jobs", "1")
+    lda(*run)
+    victim = next(store.folder.glob("T_a_2*.json"))
+    victim.write_text(victim.read_text()[:50])
+    assert f"{victim.name}: cannot be read (a write was cut short?), it is left aside" in lda(*run)
+    assert f"{victim.name} (left aside)" in lda("status", "six_environments")
+    store.table.unlink()
+    assert f"{victim.name} (will run again)" in lda("status", "six_environments")
+    assert "the trial runs again" in lda(*run) and len(ran(tmp_path)) == 7
+
+
 @pytest.mark.slow
 def test_two_runners_do_not_meet(tmp_path, store):
     with store.lock(), pytest.raises(Busy, match="another runner works on 'tiny'"):
@@ -236,19 +248,20 @@ def test_an_sb3_policy_is_the_same_policy_here():
         )
 
 
-def test_command_line(monkeypatch, tmp_path):
+@pytest.fixture
+def lda(monkeypatch, tmp_path):
+    """`lda study ...`, where `six_environments` is the tiny study and has folders of its own."""
     monkeypatch.setitem(studies.STUDIES, "six_environments", make_study(tmp_path))
-    monkeypatch.setattr("lda_lib.studies.cli.Store", lambda name, profile="full": Store(
-        name, profile, tmp_path / "data", tmp_path / "runs"))  # fmt: skip
-    monkeypatch.setattr("lda_lib.studies.run.Store", lambda name, profile="full": Store(
-        name, profile, tmp_path / "data", tmp_path / "runs"))  # fmt: skip
+    for module in ("cli", "run"):
+        monkeypatch.setattr(f"lda_lib.studies.{module}.Store", lambda name, profile="full": Store(
+            "tiny", profile, tmp_path / "data", tmp_path / "runs"))  # fmt: skip
+    return lambda *args: CliRunner().invoke(main, ["study", *args]).output
 
-    def lda(*args: str) -> str:
-        return CliRunner().invoke(main, ["study", *args]).output
 
+def test_command_line(lda):
     assert "no finished trial; run it first" in lda("table", "six_environments")
     assert "6 trials, 0 finished before" in lda("run", "six_environments", "--seeds", "0-2")
-    monkeypatch.setitem(studies.STUDIES, "six_environments", make_study(tmp_path))
+    assert "--seeds: [99], expected some of" in lda("run", "six_environments", "--seeds", "0,99")
     assert "Does it run? (6 trials)" in lda("list")
 
 
@@ -298,6 +311,16 @@ def test_a_damaged_table_is_named_and_not_replaced(tmp_path, store):
     with pytest.raises(ValueError, match="cannot be read"):
         run_study(make_study(tmp_path), store=store, say=lambda text: None)
     assert store.table.read_bytes() == cut
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", '{"trials": []}', '{"trials": {"KEY": {}}}'])
+def test_a_damaged_provenance_is_named(text, store):
+    one = Finished(Trial("T", "a", 0), {"seconds": 1.0}, pd.DataFrame({"x": [1.0, 2.0]}))
+    store.write(one)
+    store.merge([one.trial.key])
+    store.about.write_text(text.replace("KEY", one.trial.key))
+    with pytest.raises(ValueError, match=r"tiny\.json cannot be read .* git checkout"):
+        store.finished()
 
 
 def test_the_origin_knows_the_studys_own_code_and_the_tasks_world():
