@@ -99,6 +99,7 @@ def rlhf() -> None:
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--lr", type=float, help="Learning rate; the task's by default.")
 @click.option("--desired-kl", type=float, help="Nats per update: the policy's rate follows.")
+@click.option("--stretch", type=float, help="Steps as long as repair makes them; strength, 30.")
 @click.option("--repair", is_flag=True, help="Learn from repaired advantages (see Repair).")
 @click.option("--optimizer", type=click.Choice(["sgd", "adam"]), help="The task's by default.")
 @click.option("--preset", type=click.Choice(list(PRESETS)), default="paired", show_default=True)

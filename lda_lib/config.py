@@ -32,6 +32,9 @@ class PPOConfig:
         desired_kl: how far an update shall move the policy, in nats (mean KL over its minibatches);
             each round's rate follows from the last one's, see `paced`. None: `lr` stays.
         lr_max: the highest rate that pacing may reach; None: 8 times the first.
+        stretch: with SGD, lengthen the policy's step as repair would, with the advantages as they
+            are: the rate of each update is `lr` times `repair.stretch`, and this the regression's
+            strength, such as 30. The critic keeps `critic_lr`, or `lr`. None: `lr` as it is.
         adam_eps: Adam's epsilon.
         max_grad_norm: clip the gradient of each step to this norm; None leaves it alone.
         drop_remainder: leave out an epoch's last, smaller minibatch.
@@ -57,6 +60,7 @@ class PPOConfig:
     critic_lr: float | None = None
     desired_kl: float | None = None
     lr_max: float | None = None
+    stretch: float | None = None
     adam_eps: float = 1e-5
     max_grad_norm: float | None = None
     drop_remainder: bool = True
@@ -82,7 +86,7 @@ class PPOConfig:
             expect(self, name, isinstance(getattr(self, name), bool), "True or False")
         fine = isinstance(self.compile, bool) or self.compile == "auto"
         expect(self, "compile", fine, "True, False or 'auto'")
-        for name in ("critic_lr", "desired_kl", "lr_max", "max_grad_norm"):
+        for name in ("critic_lr", "desired_kl", "lr_max", "stretch", "max_grad_norm"):
             value = getattr(self, name)
             fine = value is None or (is_number(value) and value > 0)
             expect(self, name, fine, "None or a number above 0")
@@ -90,6 +94,8 @@ class PPOConfig:
         expect(self, "lr", fine, f"no more than lr_max, {self.lr_max}")
         if self.threads is not None:
             expect_whole(self, "threads")
+        alone = self.stretch is None or (self.optimizer == "sgd" and self.desired_kl is None)
+        expect(self, "stretch", alone, "None with Adam, and with desired_kl")
         for name, choices in _CHOICES.items():
             expect(self, name, getattr(self, name) in choices, f"one of {choices}")
 

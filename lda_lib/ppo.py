@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
@@ -20,6 +21,7 @@ from .exact import finite_model
 from .loss import STATISTICS, Params, Records
 from .policy import ActorCritic, Architecture, draw_noise
 from .progress import progress as progress_bar
+from .repair import stretch
 from .rollout import Rollout
 from .step import (
     OptState,
@@ -58,6 +60,7 @@ class PPO:
     Attributes:
         policy: the networks.
         config: all settings; where `desired_kl` is set, with the next round's learning rate.
+        used: the settings of the last update, with the rate it had.
         round: updates made so far.
     """
 
@@ -90,7 +93,7 @@ class PPO:
         seed = int(seed)
         self.seed, self.keep, self.repair, self.n_envs = seed, keep, repair, int(n_envs)
         self.round = self.collected = self.optimizer_steps = 0
-        self.compiled = self.config.compile is True
+        self.compiled, self.used = self.config.compile is True, self.config
         self.model = finite_model(self.task)
         self.policy = ActorCritic(Architecture.of(self.task.spaces), self._generator("weights"))
         self.policy.to(device)
@@ -153,16 +156,20 @@ class PPO:
             raise ValueError("rollout: no records, expected at least one to learn from")
         weight = check_keep(keep, len(rollout)).to(rollout.reward)
         records = Records.of(rollout, weight)
-        step = make_step(self.policy.arch, self.config, self.compiled)
-        eager = make_step(self.policy.arch, self.config, False)
+        used = self.config
+        if used.stretch is not None:
+            longer = used.lr * stretch(self.policy, rollout, used.stretch)
+            used = replace(used, lr=longer, critic_lr=used.critic_lr or used.lr)
+        step = make_step(self.policy.arch, used, self.compiled)
+        eager = make_step(self.policy.arch, used, False)
         params = {k: p.detach().clone() for k, p in self.policy.named_parameters()}
-        state, lr = self.opt_state, learning_rates(self.config)
+        state, lr = self.opt_state, learning_rates(used)
         before: list[tuple[Params, OptState, Tensor, Tensor | None]] = []
         statistics = []
         kept = (weight > 0).cpu().numpy()
         with torch.no_grad():
-            for index, critic in minibatches(kept, self.config, self.rng("minibatches")):
-                run = step if len(index) == self.config.batch_size else eager
+            for index, critic in minibatches(kept, used, self.rng("minibatches")):
+                run = step if len(index) == used.batch_size else eager
                 where = torch.from_numpy(index).to(rollout.obs.device)
                 whose = None if critic is None else torch.from_numpy(critic).to(where)
                 if trace:
@@ -173,13 +180,13 @@ class PPO:
             if not all(p.isfinite().all() for p in (numbers, *params.values())):
                 raise FloatingPointError(
                     f"update: loss or parameters became infinite or nan in round {self.round + 1}; "
-                    f"expected finite numbers (lr is {self.config.lr})"
+                    f"expected finite numbers (lr is {used.lr})"
                 )
             self.policy.load_state_dict(params)
         self.opt_state = state
         self.round += 1
         self.optimizer_steps += len(statistics)
-        used, self.config = self.config, self.config.paced(float(numbers.mean(0)[KL]))
+        self.used, self.config = used, self.config.paced(float(numbers.mean(0)[KL]))
         if trace:
             all_params, states, indices, critics = (list(x) for x in zip(*before, strict=True))
             return Trace(
@@ -238,8 +245,9 @@ class PPO:
                     raise TypeError(f"repair: returned {rollout!r}, expected a Rollout")
             keep = None if self.keep is None else check_keep(self.keep(self, rollout), len(rollout))
             clock.append(time.perf_counter())
-            paced = {} if self.config.desired_kl is None else {"lr": self.config.lr}
             statistics = self.update(rollout, keep)
+            steady = self.config.desired_kl is None and self.config.stretch is None
+            rate = {} if steady else {"lr": self.used.lr}
             assert isinstance(statistics, pd.Series)
             clock.append(time.perf_counter())
             due = self.round % evaluate_every == 0 or i == rounds - 1
@@ -256,7 +264,7 @@ class PPO:
                     "optimizer_steps": self.optimizer_steps,
                     "kept": kept,
                     **{str(name): float(x) for name, x in statistics.items()},
-                    **paced,
+                    **rate,
                     "seconds": float(collect + score + update),
                     "seconds_collect": float(collect),
                     "seconds_score": float(score),

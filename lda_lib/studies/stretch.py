@@ -17,11 +17,9 @@ from typing import Any
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor
 
-from ..loss import standardise
 from ..ppo import PPO
-from ..repair import Repair
+from ..repair import Repair, first_step
 from ..rollout import Rollout
 from ..tasks import TASKS
 from . import learning
@@ -42,18 +40,6 @@ LONG, SHORT = "PPO, repair's length", "repair, PPO's length"
 ARMS = ("PPO", LONG, SHORT, "repair")
 
 
-def first_step(agent: PPO, rollout: Rollout) -> Tensor:
-    """Gradient of the mean of log pi(a | s) A, A standardised over the rollout, (parameters,).
-
-    The direction in which the policy would go if the whole rollout were the first minibatch.
-    """
-    named = agent.policy.named_parameters()
-    params = [p for name, p in named if not name.startswith("v.")]
-    log_prob = agent.policy.log_prob(rollout.obs, rollout.action)
-    found = torch.autograd.grad((log_prob * standardise(rollout.advantage)).mean(), params)
-    return torch.cat([g.flatten() for g in found])
-
-
 @dataclass
 class FirstStep:
     """A repair hook: learn from one kind of advantages with the other's length of first step.
@@ -72,7 +58,7 @@ class FirstStep:
     def __call__(self, agent: PPO, rollout: Rollout) -> Rollout:
         """Set the coming update's rate; return what it learns from."""
         repaired = self.repair(agent, rollout)
-        plain, other = first_step(agent, rollout), first_step(agent, repaired)
+        plain, other = (first_step(agent.policy, x) for x in (rollout, repaired))
         stretch = float(other.norm() / plain.norm())
         cosine = float(torch.cosine_similarity(plain, other, dim=0))
         self.notes.append({"stretch": stretch, "cosine": cosine})

@@ -59,6 +59,13 @@ def test_a_paced_run_writes_its_rates(tmp_path):
     assert "--desired-kl is None, but the run" in text
 
 
+def test_a_stretched_run_is_that_of_the_library(tmp_path):
+    out = tmp_path / "stretched"
+    lda("train", "FrozenLake", "--stretch", 30, "--compile", "no", "--rounds", 2, "--out", out)
+    whole = PPO("FrozenLake", stretch=30.0, compile=False)
+    same_history(pd.read_csv(out / "history.csv"), whole.learn(2, progress=False))
+
+
 def test_a_repaired_run_is_that_of_the_library_and_stays_repaired(tmp_path):
     out = tmp_path / "repaired"
     args = ("train", "FrozenLake", "--repair", "--compile", "no", "--out", out)

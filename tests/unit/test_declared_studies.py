@@ -16,6 +16,7 @@ from lda_lib import IIF, PPO, RandomDrop, RandomNegative, Repair
 from lda_lib.cli import main
 from lda_lib.exact import finite_model
 from lda_lib.metrics import area_under_curve
+from lda_lib.repair import first_step
 from lda_lib.results import DATA
 from lda_lib.studies import (
     STUDIES,
@@ -37,7 +38,7 @@ from lda_lib.studies.run import run_trial
 from lda_lib.studies.slippery import Watched
 from lda_lib.studies.step_size import moved, update_to
 from lda_lib.studies.store import Store
-from lda_lib.studies.stretch import FirstStep, first_step
+from lda_lib.studies.stretch import FirstStep
 from lda_lib.tasks import make_task
 
 RUN = [name for name in STUDIES if (DATA / "results" / f"{name}.csv.gz").exists()]
@@ -235,14 +236,17 @@ def test_crossed_lengths_change_the_length_of_the_first_step_alone():
         agent = PPO("FrozenLake", seed=0, compile=False)
         rollout = agent.collect()
         repaired = Repair()(agent, rollout)
-        steps = {"estimated": first_step(agent, rollout), "repaired": first_step(agent, repaired)}
+        steps = {
+            "estimated": first_step(agent.policy, rollout),
+            "repaired": first_step(agent.policy, repaired),
+        }
         hook = FirstStep(Repair(), kind)
         used = hook(agent, rollout)
         assert torch.equal(
             used.advantage, {"estimated": rollout, "repaired": repaired}[kind].advantage
         )
         other = steps["repaired" if kind == "estimated" else "estimated"]
-        made = agent.config.lr * first_step(agent, used)
+        made = agent.config.lr * first_step(agent.policy, used)
         assert float(made.norm()) == pytest.approx(float(5e-3 * other.norm()), rel=1e-5)
         assert torch.cosine_similarity(made, steps[kind], dim=0) == pytest.approx(1, abs=1e-5)
         assert agent.config.critic_lr == 5e-3 and hook.notes[0]["stretch"] > 1

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from lda_lib import IIF, PPO, Repair, exact_advantage
-from lda_lib.repair import Past, _features, fit_advantage, fitted_advantage
+from lda_lib.repair import (
+    Past,
+    _features,
+    first_step,
+    fit_advantage,
+    fitted_advantage,
+    stretch,
+)
 
 from .test_ppo import same_history, same_parameters, small
 
@@ -163,3 +172,40 @@ def test_one_repair_does_not_carry_records_from_agent_to_agent():
     small("FrozenLake", repair=used).learn(2, progress=False)
     again = small("FrozenLake", seed=1, repair=used).learn(2, progress=False)
     same_history(again, small("FrozenLake", seed=1, repair=fresh).learn(2, progress=False))
+
+
+def test_stretched_steps_are_as_long_as_repair_makes_them():
+    plain, longer = small("FrozenLake"), small("FrozenLake", stretch=30.0)
+    rollout = longer.collect()
+    steps = [first_step(plain.policy, x) for x in (rollout, Repair()(plain, rollout))]
+    factor = float(steps[1].norm() / steps[0].norm())
+    trace = longer.update(rollout, trace=True)
+    assert longer.used.lr == pytest.approx(factor * longer.config.lr) and factor > 1
+    assert trace.config == longer.used and longer.used.critic_lr == longer.config.lr
+    again = small("FrozenLake", lr=longer.used.lr, critic_lr=longer.config.lr)
+    again.update(again.collect())
+    assert same_parameters(longer, again)  # the advantages are as they were
+    history = longer.learn(2, progress=False)
+    assert history.lr.iloc[-1] == longer.used.lr != longer.config.lr
+
+
+def test_a_stretched_run_resumes(tmp_path):
+    path = tmp_path / "agent.safetensors"
+    whole, first = (small("FrozenLake", stretch=30.0) for _ in range(2))
+    expected = whole.learn(4, progress=False)
+    first.learn(2, progress=False)
+    first.save(path)
+    same_history(PPO.load(path).learn(2, progress=False), expected)
+
+
+def test_nothing_to_learn_from_stretches_nothing():
+    agent = small("FrozenLake")
+    rollout = agent.collect()
+    still = replace(rollout, advantage=torch.zeros_like(rollout.advantage))
+    assert stretch(agent.policy, still) == 1.0
+
+
+@pytest.mark.parametrize("other", [{"optimizer": "adam"}, {"desired_kl": 0.01}])
+def test_a_stretch_stands_alone(other):
+    with pytest.raises(ValueError, match=r"stretch: 30.0, expected None with Adam"):
+        small("FrozenLake", stretch=30.0, **other)
