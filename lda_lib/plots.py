@@ -79,7 +79,7 @@ def learning_curves(
             marker=MARKERS[k % len(MARKERS)],
             markevery=every,
             markersize=5,
-            label=f"{arm} ({table.shape[1]} seeds)",
+            label=f"{arm} ({table.shape[1]} seed{'s' * (table.shape[1] != 1)})",
         )
     ax.set(xlabel="round (2048 records each)", ylabel=ylabel)
     ax.set_xlim(0.5, float(np.max(runs["round"])) + 0.5)

@@ -23,9 +23,10 @@ from ..repair import Repair, first_step
 from ..rollout import Rollout
 from ..tasks import TASKS
 from . import learning
-from .learning import Settings, arm_settings, paired_trials
+from .learning import Settings, arm_settings, iif, paired_trials
 from .learning_tables import intervals, paired_table, with_interval
-from .pace import GENTLE, areas
+from .pace import GENTLE, areas, savings
+from .repair import LUCKY, same_names
 from .study import Study, Trial
 
 SEEDS = {  # from 0, as in `pace`
@@ -35,9 +36,10 @@ SEEDS = {  # from 0, as in `pace`
     "MiniGrid": 5,
     "Acrobot": 20,
     "LunarLander": 5,
+    "FrozenLakeSlippery8x8": 5,
 }
 LONG, SHORT = "PPO, repair's length", "repair, PPO's length"
-ARMS = ("PPO", LONG, SHORT, "repair")
+ARMS = ("PPO", LONG, SHORT, "repair", "IIF")
 
 
 @dataclass
@@ -70,7 +72,7 @@ class FirstStep:
 
 
 def grid(profile: str) -> list[Trial]:
-    """PPO and repair as in `pace`, and each with the other's length of step."""
+    """PPO, repair and IIF as in `pace`, and the first two with each other's length of step."""
 
     def arms(task: str) -> dict[str, Settings]:
         settings = partial(arm_settings, task, profile)
@@ -80,6 +82,7 @@ def grid(profile: str) -> list[Trial]:
             LONG: settings(**crossed) | {"learning": "estimated"},
             SHORT: settings(**crossed) | {"learning": "repaired"},
             "repair": settings(repair=GENTLE),
+            "IIF 50 %" if task in LUCKY else "IIF": settings(iif(TASKS[task].drop)),
         }
 
     return paired_trials(profile, SEEDS, arms)
@@ -97,13 +100,19 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
     """The paired table against PPO, and what length and direction are worth.
 
     `over_length`: mean return over the rounds, less that of the arm with the same length of first
-    step and the estimates' direction, paired by seed; `stretch` and `cosine`: medians over rounds.
+    step and the estimates' direction (IIF: less PPO's), paired by seed; `over_iif`: the saving
+    SE_ave less IIF's, in percent; `stretch` and `cosine`: medians over rounds.
     """
+    rows = same_names(rows)
     found = paired_table(rows, ARMS, tasks=SEEDS)
-    same_length = {LONG: LONG, "repair": LONG, SHORT: "PPO", "PPO": "PPO"}
+    base = {LONG: LONG, "repair": LONG}
     more = [
         with_interval(
-            "over_length", (areas(rows, task, arm) - areas(rows, task, same_length[arm])).dropna()
+            "over_length",
+            (areas(rows, task, arm) - areas(rows, task, base.get(arm, "PPO"))).dropna(),
+        )
+        | with_interval(
+            "over_iif", (savings(rows, task, arm) - savings(rows, task, "IIF")).dropna()
         )
         for task, arm in zip(found.task, found.arm, strict=True)
     ]
@@ -114,7 +123,8 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 def figure(rows: pd.DataFrame) -> Figure:
     """Mean return over the rounds, less that of PPO with the same seed."""
     found = table(rows)
-    return intervals(found[found.arm != "PPO"], "gain_area", "mean return less PPO's", tasks=SEEDS)
+    found = found[~found.arm.isin(("PPO", "IIF"))]
+    return intervals(found, "gain_area", "mean return less PPO's", tasks=SEEDS)
 
 
 STRETCH = Study(
@@ -124,5 +134,5 @@ STRETCH = Study(
     run,
     table,
     figure,
-    borrows=("pace", "six_environments", "slippery"),
+    borrows=("pace", "six_environments", "slippery", "repair"),
 )

@@ -257,7 +257,7 @@ def test_crossed_lengths_change_the_length_of_the_first_step_alone():
 
 
 def test_what_the_direction_adds_is_told_beside_the_same_length():
-    levels = {"PPO": 1.0, stretch.LONG: 4.0, stretch.SHORT: 1.5, "repair": 6.0}
+    levels = {"PPO": 1.0, stretch.LONG: 4.0, stretch.SHORT: 1.5, "repair": 6.0, "IIF": 2.0}
     rows = pd.DataFrame(
         [
             {"task": "FrozenLake", "arm": arm, "seed": s, "round": k, "return_mean": x + s}
@@ -268,8 +268,9 @@ def test_what_the_direction_adds_is_told_beside_the_same_length():
     ).assign(stretch=3.0, cosine=0.9)
     found = stretch.table(rows).set_index("arm")
     assert found.over_length.to_dict() == pytest.approx(
-        {"PPO": 0.0, stretch.LONG: 0.0, stretch.SHORT: 0.5, "repair": 2.0}
+        {"PPO": 0.0, stretch.LONG: 0.0, stretch.SHORT: 0.5, "repair": 2.0, "IIF": 1.0}
     )
+    assert found.over_iif["IIF"] == 0 <= found.over_iif[stretch.LONG]
 
 
 def test_the_readme_quotes_the_study_of_pace():
