@@ -125,7 +125,7 @@ def train(task: str, out: Path, rounds: int | None, resume: bool, episodes: int,
     \b
     Example:
       python -m lda_lib train LunarLander --keep iif --drop 0.125 --rounds 20 --out runs/x
-      python -m lda_lib train LunarLander --repair --desired-kl 0.005 --rounds 20 --out runs/y
+      python -m lda_lib train LunarLander --stretch 30 --rounds 20 --out runs/y
     """  # noqa: D301
     refuse_given(UNUSED.get(choices["keep"], ()), f"--keep {choices['keep']}")
     made = make_task(task)

@@ -46,12 +46,15 @@ class TestRound:
         time(benchmark, self.group(task), "Stable-Baselines3 PPO, no scoring", call, 5, True)
 
     @pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
-    @pytest.mark.parametrize("arm", ["PPO", "IIF with scoring", "PPO with repair"])
+    @pytest.mark.parametrize(
+        "arm", ["PPO", "IIF with scoring", "PPO with repair", "PPO with stretch"]
+    )
     def test_lda_lib(self, benchmark, task, arm, compiled):
         agent = PPO(
             task, seed=0, optimizer="sgd", lr=5e-3, compile=compiled,
             keep=IIF(0.5) if arm.startswith("IIF") else None,
             repair=Repair() if arm.endswith("repair") else None,
+            stretch=30.0 if arm.endswith("stretch") else None,
             equal_steps=True,  # IIF makes as many optimiser steps as PPO
         )  # fmt: skip
         label = f"lda_lib, {arm}, {'compiled' if compiled else 'eager'}"

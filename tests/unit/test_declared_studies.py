@@ -41,6 +41,15 @@ from lda_lib.studies.store import Store
 from lda_lib.studies.stretch import FirstStep
 from lda_lib.tasks import make_task
 
+SHOWN = (  # in README's table
+    "FrozenLake",
+    "FrozenLakeSlippery",
+    "Acrobot",
+    "MiniGrid",
+    "LunarLander",
+    "CartPole",
+    "FrozenLakeSlippery8x8",
+)
 RUN = [name for name in STUDIES if (DATA / "results" / f"{name}.csv.gz").exists()]
 # times differ from run to run
 PHASES = ("collect", "score", "update")
@@ -276,9 +285,26 @@ def test_what_the_direction_adds_is_told_beside_the_same_length():
 def test_the_readme_quotes_the_study_of_pace():
     readme = (DATA.parent / "README.md").read_text(encoding="utf-8")
     found = STUDIES["pace"].table(rows_of("pace")).set_index(["task", "arm"])
-    for task in ("FrozenLake", "Acrobot", "MiniGrid", "LunarLander", "CartPole"):
-        row = found.loc[(task, "repair")]
-        assert interval(row.over_iif, row.over_iif_low, row.over_iif_high, "+.0f") in readme
+    stretched = STUDIES["stretch"].table(rows_of("stretch")).set_index(["task", "arm"])
+    for table, arm, name in (
+        (found, "repair", "Repair()"),
+        (stretched, stretch.LONG, "stretch=30"),
+    ):
+        cells = [
+            interval(row.over_iif, row.over_iif_low, row.over_iif_high, "+.0f")
+            for row in (table.loc[(task, arm)] for task in SHOWN)
+        ]
+        assert f"| `{name}` | {' | '.join(cells)} |" in readme
+    adds = stretched.xs("repair", level="arm")  # at equal length
+    assert set(adds.index[adds.over_length_low > 0]) == {"FrozenLake", "Acrobot"}
+    assert set(adds.index[adds.over_length_high < 0]) == {"CartPole"}
+    longer = stretched.xs(stretch.LONG, level="arm")
+    assert longer.loc["CartPole", "final"] > 499 and (longer.gain_high > 0).all()
+    seeds = rows_of("stretch").set_index(["task", "arm", "seed", "round"]).return_mean.sort_index()
+    grid = seeds.loc["MiniGrid", stretch.LONG].unstack("seed")
+    assert ((grid.max() > 0.9) & (grid.iloc[-1] < 0.3)).sum() == 1
+    ice = seeds.loc["FrozenLakeSlippery", stretch.LONG].xs(160, level="round")
+    assert (ice < 0.5).sum() == 2
     at_one_pace = found.xs("IIF, paced", level="arm")
     assert set(at_one_pace.index) == set(pace.SEEDS)
     open_ = at_one_pace[at_one_pace.over_paced_high > 0]  # "not told apart"
