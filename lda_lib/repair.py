@@ -17,6 +17,9 @@ be, so that what the critic gets wrong about a state mostly falls out (all of it
 were tried equally often). phi are the features on which the last layers of the network act: A_bar
 is what these layers could learn from the records (compatible features, Sutton et al. 2000; the
 constraint, Pan et al. 2022).
+
+For the same reason the first step of an update has nearly the same direction with A_bar as with
+A_hat; standardised by its smaller spread it is longer, see `stretch`.
 """
 
 from __future__ import annotations
