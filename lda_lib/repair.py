@@ -99,7 +99,7 @@ def first_step(policy: ActorCritic, rollout: Rollout) -> Tensor:
 
 
 def stretch(policy: ActorCritic, rollout: Rollout, strength: float = 30.0) -> float:
-    """How many times as long repair makes the first step of an update.
+    """How many times as long repair makes the first step of an update; 1 where it cannot be told.
 
     Standardised advantages are divided by their spread, luck included, so a step is the shorter
     the more luck there is. Repaired ones have less of it. The direction hardly differs: what the

@@ -86,7 +86,7 @@ class Action:
 def _one(name: str, value: Tensor, rows: Tensor) -> Tensor:
     """The value as one more row, (1, ...)."""
     shape = rows.shape[1:]
-    if value.shape not in (shape, (1, *shape)) and value.numel() != 1 != shape.numel():
+    if value.shape not in (shape, (1, *shape)) and not value.numel() == shape.numel() == 1:
         raise ValueError(f"{name}: shape {tuple(value.shape)}, expected {tuple(shape)}")
     return value.reshape(1, *shape)
 

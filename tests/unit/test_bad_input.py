@@ -128,6 +128,7 @@ def test_a_policy_that_is_training_is_told_to_stop(rollout, layer):
         (3, [1, 2], "action: .1, 2., expected one below 4"),
         (torch.zeros(16), 1, "obs: .*, expected a 1 among zeros"),
         (torch.zeros(5), 1, r"obs: shape \(5,\), expected \(16,\)"),
+        (torch.tensor(3), 1, r"obs: shape \(\), expected \(16,\)"),
     ],
 )
 def test_action_targets(agent, rollout, obs, action, said):
