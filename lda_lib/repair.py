@@ -48,6 +48,11 @@ class Past(NamedTuple):
     action: Tensor
     advantage: Tensor  # less its mean over the rollout
 
+    @classmethod
+    def of(cls, rollout: Rollout) -> Past:
+        """What the regression reads of this one."""
+        return cls(rollout.obs, rollout.action, rollout.advantage - rollout.advantage.mean())
+
 
 @dataclass
 class Repair:
@@ -78,12 +83,17 @@ class Repair:
         if self._owner is not None and self._owner() is not agent:
             self.memory = []  # of another agent
         self._owner = ref(agent)
-        now = Past(rollout.obs, rollout.action, rollout.advantage - rollout.advantage.mean())
+        now = Past.of(rollout)
         self.memory = [*self.memory, now][-self.rounds :]
         past = Past(*(torch.cat(x) for x in zip(*self.memory, strict=True)))
-        weights = fit_advantage(agent.policy, past, self.strength)
-        repaired = fitted_advantage(agent.policy, weights, rollout.obs, rollout.action)
-        return replace(rollout, advantage=repaired)
+        return repaired(agent.policy, rollout, past, self.strength)
+
+
+def repaired(policy: ActorCritic, rollout: Rollout, past: Past, strength: float) -> Rollout:
+    """The same records with the advantages that a regression on `past` finds."""
+    weights = fit_advantage(policy, past, strength)
+    found = fitted_advantage(policy, weights, rollout.obs, rollout.action)
+    return replace(rollout, advantage=found)
 
 
 def first_step(policy: ActorCritic, rollout: Rollout) -> Tensor:
@@ -105,11 +115,7 @@ def stretch(policy: ActorCritic, rollout: Rollout, strength: float = 30.0) -> fl
     the more luck there is. Repaired ones have less of it. The direction hardly differs: what the
     regression leaves out, the policy's last layer could not have learnt.
     """
-    advantage = rollout.advantage - rollout.advantage.mean()
-    past = Past(rollout.obs, rollout.action, advantage)
-    weights = fit_advantage(policy, past, strength)
-    repaired = fitted_advantage(policy, weights, rollout.obs, rollout.action)
-    longer = first_step(policy, replace(rollout, advantage=repaired))
+    longer = first_step(policy, repaired(policy, rollout, Past.of(rollout), strength))
     ratio = float(longer.norm() / first_step(policy, rollout).norm())
     return ratio if math.isfinite(ratio) and ratio > 0 else 1.0  # nothing to learn from
 

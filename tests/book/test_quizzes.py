@@ -1,4 +1,4 @@
-"""Quizzes: four questions a part or five, one right choice each, a reason for every choice."""
+"""Quizzes: four questions a part, one right choice each, a reason for every choice."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def test_each_part_ends_with_its_quiz() -> None:
 
 @pytest.mark.parametrize("page", [part[-1] for part in PARTS])
 def test_each_choice_has_its_reason(page: str) -> None:
-    """Four questions or five, of three or four choices; each says why, exactly one is right."""
+    """Four questions of three or four choices; each says why, exactly one is right."""
     asked = questions(page)
-    assert len(asked) in (4, 5)
+    assert len(asked) == 4
     for choices in asked:
         assert [letter for letter, *_ in choices] == list("ABCD")[: len(choices)]
         assert 3 <= len(choices) <= 4

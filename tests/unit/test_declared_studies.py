@@ -265,6 +265,14 @@ def test_crossed_lengths_change_the_length_of_the_first_step_alone():
         assert agent.config.lr == pytest.approx(5e-3 * factor)
 
 
+def test_a_stretched_ppo_is_the_studys_longer_arm():
+    rows = rows_of("stretch").set_index(["task", "arm", "seed"]).sort_index()
+    made = rows.loc[("FrozenLake", stretch.LONG, 0)].sort_values("round").head(3)
+    history = PPO("FrozenLake", seed=0, stretch=30.0, compile=False).learn(3, progress=False)
+    np.testing.assert_allclose(history.return_mean, made.return_mean, rtol=1e-3)
+    np.testing.assert_allclose(history.kl, made.kl, rtol=1e-2)
+
+
 def test_what_the_direction_adds_is_told_beside_the_same_length():
     levels = {"PPO": 1.0, stretch.LONG: 4.0, stretch.SHORT: 1.5, "repair": 6.0, "IIF": 2.0}
     rows = pd.DataFrame(
