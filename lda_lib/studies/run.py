@@ -93,7 +93,7 @@ def run_study(
                 ended = _in_processes(study, missing, jobs, say)
             errors = _keep_all(study.name, missing, ended, store, list(found.values()))
         finally:  # an interrupted run leaves its table complete as far as it came
-            store.merge(t.key for t in study.trials(profile))
+            store.merge((t.key for t in study.trials(profile)), study.borrows)
     for key, error in errors.items():
         say(f"{key} failed:\n{error}")
     if errors:

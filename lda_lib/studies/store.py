@@ -4,7 +4,8 @@
     data/results/NAME.csv.gz            the rows of all finished trials of the full profile
     data/results/NAME.json              their provenance, what trials share of it told once
 
-A trial counts as finished if it stands in either place, so that a clone, which has only the tables,
+A trial that a study has from another stays in the other's table, and `borrowed` in the JSON names
+it there. A trial counts as finished if it stands in either place, so that a clone, which has only the tables,
 resumes too. The tables of the other profiles lie beside their trials. Only clock times are rounded,
 to a tenth of a millisecond: where curves saturate, SE_ave counts levels that differ in the last
 digits.
@@ -15,9 +16,9 @@ from __future__ import annotations
 import fcntl
 import gzip
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -110,13 +111,21 @@ class Store:
         return found, damaged
 
     def _merged(self) -> dict[str, Finished]:
+        """The trials of the table, and those of other tables that belong to the study."""
+        found = self._own()
+        for name, keys in self._told()["borrowed"].items():
+            lent = replace(self, name=name)._own()
+            found |= {key: lent[key] for key in keys if key in lent}
+        return found
+
+    def _own(self) -> dict[str, Finished]:
+        """The trials of the table."""
         if not (self.table.exists() and self.about.exists()):
             return {}
-        file = self.table
-        try:
-            by_key = dict(tuple(pd.read_csv(file).groupby("trial")))
-            file = self.about
-            told = json.loads(file.read_text(encoding="utf-8"))
+        told = self._told()
+        with _readable(self.table):
+            by_key = dict(tuple(pd.read_csv(self.table).groupby("trial")))
+        with _readable(self.about):
             return {
                 key: Finished(
                     Trial(**one["trial"]),
@@ -126,33 +135,65 @@ class Store:
                 for key, one in told["trials"].items()
                 if key in by_key
             }
-        except Exception as error:  # what a damaged file raises depends on where it is damaged
-            raise ValueError(
-                f"study: {file} cannot be read ({error}); bring it back, as with git checkout"
-            ) from error
+
+    def _told(self) -> dict[str, Any]:
+        """What stands beside the table."""
+        if not self.about.exists():
+            return {"borrowed": {}}
+        with _readable(self.about):
+            told = json.loads(self.about.read_text(encoding="utf-8"))
+            return {"borrowed": {}, **told}
 
     def rows(self, keys: Iterable[str]) -> pd.DataFrame:
         """The rows of those of the trials `keys` that are finished, with their trial's key."""
         found, _ = self.finished()
-        tables = [found[k].rows.assign(trial=k) for k in sorted(keys) if k in found]
-        if not tables:
+        mine = [found[k] for k in sorted(keys) if k in found]
+        if not mine:
             raise ValueError(f"study: {self.name!r} has no finished trial; run it first")
-        return pd.concat(tables, ignore_index=True)
+        return _together(mine)
 
-    def merge(self, keys: Iterable[str]) -> None:
-        """Write table and provenance of those of the trials `keys` that are finished, if any."""
+    def merge(self, keys: Iterable[str], lenders: Iterable[str] = ()) -> None:
+        """Write table and provenance of those of the trials `keys` that are finished, if any.
+
+        Args:
+            keys: of trials.
+            lenders: other studies; what their own tables hold is named and not written again.
+        """
         found, _ = self.finished()
         keys = sorted(set(keys) & set(found))
         if not keys:
             return
-        rows = self.rows(keys)
+        own, borrowed = set(keys), {}
+        for name in lenders:
+            if theirs := sorted(own & set(replace(self, name=name)._own())):
+                borrowed[name] = theirs
+                own -= set(theirs)
+        rows = _together([found[k] for k in keys])
+        rows = rows[rows.trial.isin(own)]
         clocks = rows.columns[rows.columns.str.startswith("seconds")]
         rows[clocks] = rows[clocks].round(4)
         text = rows.to_csv(index=False, lineterminator="\n")
         packed = gzip.compress(text.encode(), mtime=0)  # the same rows give the same file
         write_whole(self.table, lambda path: path.write_bytes(packed))
-        told = json.dumps({"study": self.name, **_told_once([found[k] for k in keys])}, indent=1)
-        write_whole(self.about, lambda path: path.write_text(told + "\n", encoding="utf-8"))
+        told = _told_once([found[k] for k in sorted(own)])
+        told = {"study": self.name, **told} | ({"borrowed": borrowed} if borrowed else {})
+        text = json.dumps(told, indent=1)
+        write_whole(self.about, lambda path: path.write_text(text + "\n", encoding="utf-8"))
+
+
+def _together(finished: list[Finished]) -> pd.DataFrame:
+    """The rows of all trials, with their trial's key."""
+    return pd.concat([f.rows.assign(trial=f.trial.key) for f in finished], ignore_index=True)
+
+
+@contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # what a damaged file raises depends on where it is damaged
+        raise ValueError(
+            f"study: {file} cannot be read ({error}); bring it back, as with git checkout"
+        ) from error
 
 
 def _told_once(finished: list[Finished]) -> dict[str, Any]:

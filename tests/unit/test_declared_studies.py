@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import replace
 
@@ -118,6 +119,16 @@ def test_the_cheapest_committed_trial_comes_out_again(name):
             assert np.allclose(old[column], new[column], rtol=1e-3, atol=1e-4, equal_nan=True)
         else:
             assert old[column].astype(str).tolist() == new[column].astype(str).tolist()
+
+
+def test_what_a_study_borrows_stands_in_one_table_and_is_found():
+    told = {p.stem: json.loads(p.read_text()) for p in (DATA / "results").glob("*.json")}
+    for name, study in STUDIES.items():
+        about = told.get(name, {"trials": {}})
+        for lender, keys in about.get("borrowed", {}).items():
+            assert lender in study.borrows and set(keys) <= set(told[lender]["trials"])
+        others = {key for lender in study.borrows for key in told.get(lender, about)["trials"]}
+        assert not others & set(about["trials"]), "run the study: it merges again"
 
 
 def test_results_stay_small():

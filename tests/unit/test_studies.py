@@ -298,6 +298,13 @@ def test_a_study_borrows_the_same_trials(tmp_path, store):
     rows = run_study(second, store=other, say=said.append)
     assert said == ["second: 6 trials, 4 finished before"]
     assert len(rows) == 12 and len(ran(tmp_path)) == 6
+    assert set(pd.read_csv(other.table).seed) == {1}, "what is lent stands in one table"
+    again = run_study(second, store=replace(other, runs=tmp_path / "clone"), say=said.append)
+    assert len(ran(tmp_path)) == 6
+    pd.testing.assert_frame_equal(again, rows)
+    store.table.unlink()  # without the lender's table its trials are missing, and only they
+    left = replace(other, runs=tmp_path / "clone").finished()[0]
+    assert {one.trial.seed for one in left.values()} == {1}
 
 
 def test_a_damaged_table_is_named_and_not_replaced(tmp_path, store):
