@@ -5,10 +5,10 @@
     data/results/NAME.json              their provenance, what trials share of it told once
 
 A trial that a study has from another stays in the other's table, and `borrowed` in the JSON names
-it there. A trial counts as finished if it stands in either place, so that a clone, which has only the tables,
-resumes too. The tables of the other profiles lie beside their trials. Only clock times are rounded,
-to a tenth of a millisecond: where curves saturate, SE_ave counts levels that differ in the last
-digits.
+it there. A trial counts as finished if it stands in either place, so that a clone, which has only
+the tables, resumes too. The tables of the other profiles lie beside their trials. Only clock times
+are rounded, to a tenth of a millisecond: where curves saturate, SE_ave counts levels that differ in
+the last digits.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 import fcntl
 import gzip
 import json
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from io import StringIO
