@@ -2,6 +2,7 @@
 
 from .adam_aware import ADAM_AWARE, ADAM_AWARE_TUNING
 from .algorithms import ALGORITHMS_STUDY
+from .confirm import CONFIRM
 from .data_channel import DATA_CHANNEL
 from .diagnosis import DIAGNOSIS
 from .dial import DIAL
@@ -54,6 +55,7 @@ STUDIES: dict[str, Study] = {
         PACE_TUNING,
         PACE,
         STRETCH,
+        CONFIRM,
         DATA_CHANNEL,
         ALGORITHMS_STUDY,
         RLHF,
