@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,19 +72,25 @@ class Study:
         seeds: list[int] | None = None,
         tasks: list[str] | None = None,
     ) -> list[Trial]:
-        """The declared trials, in the order of their seeds; only those of `seeds` and `tasks`."""
+        """The declared trials, in the order of their seeds; only those of `seeds` and `tasks`.
+
+        Raises:
+            ValueError: the profile, a task, or a seed of these tasks is not declared.
+        """
         if profile not in PROFILES:
             raise ValueError(f"profile: {profile!r}, expected one of {PROFILES}")
-        declared = self.grid(profile)
-        if unknown := set(tasks or ()) - (known := {t.task for t in declared}):
-            raise ValueError(f"tasks: {sorted(unknown)}, expected some of {sorted(known)}")
-        chosen = [
-            t
-            for t in declared
-            if (seeds is None or t.seed in seeds) and (tasks is None or t.task in tasks)
-        ]
-        if not chosen:
-            raise ValueError(
-                f"seeds, tasks: {seeds}, {tasks} select no trial of {self.name!r} ({profile})"
-            )
+        chosen = self.grid(profile)
+        if tasks is not None:
+            _expect_some("tasks", tasks, {t.task for t in chosen})
+            chosen = [t for t in chosen if t.task in tasks]
+        if seeds is not None:
+            _expect_some("seeds", seeds, {t.seed for t in chosen})
+            chosen = [t for t in chosen if t.seed in seeds]
         return sorted(chosen, key=lambda t: t.seed)  # stable: complete pairs arrive early
+
+
+def _expect_some(name: str, asked: Collection[Any], known: Collection[Any]) -> None:
+    if not asked or set(asked) - set(known):
+        raise ValueError(
+            f"{name}: {sorted(set(asked) - set(known))}, expected some of {sorted(known)}"
+        )

@@ -261,7 +261,7 @@ def lda(monkeypatch, tmp_path):
 def test_command_line(lda):
     assert "no finished trial; run it first" in lda("table", "six_environments")
     assert "6 trials, 0 finished before" in lda("run", "six_environments", "--seeds", "0-2")
-    assert "--seeds: [99], expected some of" in lda("run", "six_environments", "--seeds", "0,99")
+    assert "seeds: [99], expected some of" in lda("run", "six_environments", "--seeds", "0,99")
     assert "Does it run? (6 trials)" in lda("list")
 
 
@@ -273,8 +273,10 @@ def test_seeds_and_tasks_select(tmp_path):
     }
     with pytest.raises(ValueError, match=r"tasks: \['Pong'\], expected some of"):
         study.trials(tasks=["Pong"])
-    with pytest.raises(ValueError, match="select no trial"):
-        study.trials(seeds=[99])
+    with pytest.raises(ValueError, match=r"seeds: \[12, 99\], expected some of \[0, 1, 2, 3, 4\]"):
+        study.trials(seeds=[0, 12, 99], tasks=["MiniGrid"])  # FrozenLake has twenty
+    with pytest.raises(ValueError, match=r"seeds: \[\], expected some of"):
+        study.trials(seeds=[])
 
 
 def test_an_interrupted_run_leaves_its_table(tmp_path, store, monkeypatch):
