@@ -18,8 +18,9 @@ were tried equally often). phi are the features on which the last layers of the 
 is what these layers could learn from the records (compatible features, Sutton et al. 2000; the
 constraint, Pan et al. 2022).
 
-For the same reason the first step of an update has nearly the same direction with A_bar as with
-A_hat; standardised by its smaller spread it is longer, see `stretch`.
+For the same reason the first step of an update has much the same direction with A_bar as with A_hat
+(study `stretch`: a median cosine above 0.9 on five tasks of seven, 0.72 on LunarLander);
+standardised by its smaller spread it is longer, see `stretch`.
 """
 
 from __future__ import annotations
@@ -112,8 +113,8 @@ def stretch(policy: ActorCritic, rollout: Rollout, strength: float = 30.0) -> fl
     """How many times as long repair makes the first step of an update; 1 where it cannot be told.
 
     Standardised advantages are divided by their spread, luck included, so a step is the shorter
-    the more luck there is. Repaired ones have less of it. The direction hardly differs: what the
-    regression leaves out, the policy's last layer could not have learnt.
+    the more luck there is. Repaired ones have less of it. The direction differs less: what the
+    regression leaves out, the policy's last layer could hardly have learnt.
     """
     longer = first_step(policy, repaired(policy, rollout, Past.of(rollout), strength))
     ratio = float(longer.norm() / first_step(policy, rollout).norm())

@@ -3,12 +3,13 @@
 Records of plain PPO at a few rounds, with their scores, A_hat and A_true: exact for every record
 where the task has a finite model, Monte Carlo from replayed states for a declared sample elsewhere.
 A `rule` gives every record a value; its bottom records are those with the lowest values. Influence
-is one rule among others that need no gradient. Four kinds of rows:
+is one rule among others that need no gradient. Five kinds of rows:
 
 kind         one row per
 group        rule and group: how often, and by how much, its estimates are wrong
 correlation  rule: rank correlation of its values with A_hat * A_true
 pattern      pattern: its share among the bottom records of `released` and in the whole buffer
+return       buffer: expected return of the policy that made it
 record       record of the bottom or top of `released` (LunarLander: every sampled record)
 """
 

@@ -1,7 +1,7 @@
 """Is repair more than a longer step? Direction and length of the first step, taken apart.
 
 An update standardises its advantages, and repaired ones vary less. So each of them counts for more,
-and the first step of an update is longer. Its direction hardly changes: what the regression leaves
+and the first step of an update is longer. Its direction changes less: what the regression leaves
 out, features and centring aside, the policy's last layer could not have learnt (compatible
 features, Sutton et al. 2000). Two by two: advantages estimated or repaired, the first step as
 long as the one makes it or as the other does, by a factor on the policy's learning rate. The
