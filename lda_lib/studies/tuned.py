@@ -1,7 +1,7 @@
-"""Best against best: PPO and repair, each at the rate that was best on seeds that are not reported.
+"""Best against best: PPO, repair and the stretched step, each at its best rate.
 
-`repair_tuning` gave both the same rates on the same seeds; the rule is the highest mean area under
-the curve. This study runs the chosen two on seeds from 0.
+`repair_tuning` gave all three the same rates on the same seeds, which are not reported; the rule is
+the highest mean area under the curve. This study runs the chosen ones on seeds from 0.
 """
 
 from __future__ import annotations
@@ -19,13 +19,18 @@ from .learning_tables import curves, paired_table, panels
 from .repair import FACTORS, repair_settings
 from .study import Study, Trial
 
-METHODS = ("PPO", "repair 30")
-SEEDS = {"FrozenLake": 20, "FrozenLakeSlippery": 20, "Acrobot": 20}
-CHOSEN = {  # task: factor on its rate for PPO, with repair
-    "FrozenLake": (16, 16),
-    "FrozenLakeSlippery": (8, 8),
-    "Acrobot": (2, 1),
+METHODS: dict[str, Settings] = {  # as `repair_tuning` calls them: what they add to PPO's settings
+    "PPO": {},
+    "repair 30": {"repair": repair_settings()},
+    "stretched": {"stretch": 30.0},
 }
+SEEDS = {"FrozenLake": 20, "FrozenLakeSlippery": 20, "Acrobot": 20}
+CHOSEN = {  # task: factor on its rate for each method
+    "FrozenLake": (16, 16, 16),
+    "FrozenLakeSlippery": (8, 8, 4),
+    "Acrobot": (2, 1, 1),
+}
+ARMS = ("PPO, tuned", "repair, tuned", "stretched, tuned")
 
 
 def arm_name(method: str, factor: int) -> str:
@@ -47,38 +52,37 @@ def best_factor(tuning: pd.DataFrame, task: str, method: str) -> int:
 
 
 def grid(profile: str) -> list[Trial]:
-    """The two arms of each task."""
+    """The three arms of each task."""
 
     def arms(task: str) -> dict[str, Settings]:
         found = {}
         for method, k in zip(METHODS, CHOSEN[task], strict=True):
-            ppo: dict[str, Any] = {} if k == 1 else {"lr": k * TASKS[task].lr}
-            repair = None if method == "PPO" else repair_settings()
-            found[arm_name(method, k)] = arm_settings(task, profile, repair=repair, **ppo)
+            rate: dict[str, Any] = {} if k == 1 else {"lr": k * TASKS[task].lr}
+            found[arm_name(method, k)] = arm_settings(task, profile, **METHODS[method], **rate)
         return found
 
     return paired_trials(profile, SEEDS, arms)
 
 
 def named(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows with arms "PPO, tuned" and "repair, tuned"."""
-    tuned = rows.arm.str.startswith("repair").map({True: "repair, tuned", False: "PPO, tuned"})
-    return rows.assign(arm=tuned)
+    """Rows in which a method has one name on all tasks."""
+    method = rows.arm.str.replace(r" x\d+$", "", regex=True)
+    return rows.assign(arm=method.map(dict(zip(METHODS, ARMS, strict=True))))
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """The paired table of repair against PPO, both tuned."""
-    return paired_table(named(rows), (), baseline="PPO, tuned", tasks=SEEDS)
+    """The paired table against PPO, all tuned."""
+    return paired_table(named(rows), ARMS, baseline=ARMS[0], tasks=SEEDS)
 
 
 def figure(rows: pd.DataFrame) -> Figure:
     """Learning curves, a panel per task."""
-    return panels(named(rows), ("PPO, tuned", "repair, tuned"), tasks=SEEDS)
+    return panels(named(rows), ARMS, tasks=SEEDS)
 
 
 TUNED = Study(
     "tuned",
-    "Is anything left of repair's gain when PPO has its own best learning rate?",
+    "Is anything left of what repair or a stretched step gain when PPO has its best rate?",
     grid,
     learning.run,
     table,
