@@ -130,7 +130,7 @@ def ex05_3(fn: Callable) -> str:
     scaled = {hint: scale * wrong for hint, wrong in mistakes.items()}
     agree(got, scale * expected, "(claimed, honest), in units of claimed", scaled, atol=1e-3)
     share = float(expected[1] / expected[0])
-    return f"here fresh records confirm {share:.0%} of what the buffer claims for its top {k}."
+    return f"here fresh records give the buffer's top {k} {share:.0%} of the mean score it claims."
 
 
 @check
