@@ -16,13 +16,14 @@ from matplotlib import pyplot as plt
 from lda_lib import IIF, PPO, RandomDrop, RandomNegative, Repair
 from lda_lib.cli import main
 from lda_lib.exact import finite_model
-from lda_lib.metrics import area_under_curve
+from lda_lib.metrics import area_under_curve, confidence_interval
 from lda_lib.repair import first_step
 from lda_lib.results import DATA
 from lda_lib.studies import (
     STUDIES,
     Trial,
     adam_aware,
+    confirm,
     learning,
     learning_tables,
     pace,
@@ -349,7 +350,34 @@ def test_the_readme_quotes_the_study_of_pace():
     for task, form in (("FrozenLake", "+.2f"), ("Acrobot", "+.1f")):
         gap = parity[parity.task == task].iloc[-1]
         assert interval(gap.gap, gap.gap_low, gap.gap_high, form) in readme
-    best = STUDIES["tuned"].table(rows_of("tuned")).set_index(["arm", "task"]).loc["repair, tuned"]
+    fresh = STUDIES["confirm"].table(rows_of("confirm")).set_index(["arm", "task"])
+    fresh = fresh.loc[confirm.STRETCHED]
+    cells = [
+        interval(*fresh.loc[task, ["over_iif", "over_iif_low", "over_iif_high"]], "+.0f")
+        if task in fresh.index
+        else ""
+        for task in SHOWN
+    ]
+    assert f"| `stretch=30`, fresh seeds | {' | '.join(cells)} |".replace("  ", " ") in readme
+    assert set(fresh.index[fresh.gain_area_low > 0]) == set(confirm.SEEDS) - {"Acrobot"}
+    assert fresh.gain_area_high["Acrobot"] < 0 and fresh.fell["MiniGrid"] == 2
+    slower = fresh.loc["Acrobot", ["gain_area", "gain_area_low", "gain_area_high"]]
+    assert f"behind it, by {interval(*slower)} in mean return" in readme
+    unseen = rows_of("confirm").query("task == 'FrozenLakeSlippery' and round == 160")
+    low = unseen[unseen.return_mean < 0.5].groupby("arm").size()
+    assert low.to_dict() == {"IIF": 18, "PPO, paced": 3}
+    tuned_rows = rows_of("tuned")
+    top = tuned_rows.query("task == 'FrozenLake' and arm == 'stretched x16'")
+    top = top.pivot(index="round", columns="seed", values="return_mean")
+    assert (top.max() > 0.9).all() and (top.iloc[-1] < 0.5).sum() == 9  # "lose it again"
+    table = STUDIES["tuned"].table(tuned_rows).set_index(["arm", "task"])
+    for task in tuned.SEEDS:  # at the usual rate beside tuned PPO
+        name = tuned.arm_name("PPO", tuned.CHOSEN[task][0])
+        ppo = tuned_rows.query("task == @task and arm == @name").groupby("seed").return_mean.mean()
+        usual = seeds.loc[task, stretch.LONG].groupby("seed").mean()
+        apart = confidence_interval(usual - ppo)
+        assert apart.low < 0 < apart.high
+    best = table.loc["repair, tuned"]
     assert set(best.index) == {"FrozenLake", "FrozenLakeSlippery", "Acrobot"}
     assert (best.seeds == 20).all() and (best.gain_area_low < 0).all()
     assert (best.gain_area_high > 0).all()  # "not told apart from PPO over the whole run"
