@@ -111,10 +111,10 @@ class Store:
         return found, damaged
 
     def _merged(self) -> dict[str, Finished]:
-        """The trials of the table, and those of other tables that belong to the study."""
+        """The trials of the table, and those that the study has from others (as these may, too)."""
         found = self._own()
         for name, keys in self._told()["borrowed"].items():
-            lent = replace(self, name=name)._own()
+            lent = replace(self, name=name)._merged()
             found |= {key: lent[key] for key in keys if key in lent}
         return found
 
@@ -157,7 +157,7 @@ class Store:
 
         Args:
             keys: of trials.
-            lenders: other studies; what their own tables hold is named and not written again.
+            lenders: other studies; what they have is named and not written again.
         """
         found, _ = self.finished()
         keys = sorted(set(keys) & set(found))
@@ -165,7 +165,7 @@ class Store:
             return
         own, borrowed = set(keys), {}
         for name in lenders:
-            if theirs := sorted(own & set(replace(self, name=name)._own())):
+            if theirs := sorted(own & set(replace(self, name=name)._merged())):
                 borrowed[name] = theirs
                 own -= set(theirs)
         rows = _together([found[k] for k in keys])

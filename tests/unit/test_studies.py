@@ -304,6 +304,12 @@ def test_a_study_borrows_the_same_trials(tmp_path, store):
     again = run_study(second, store=replace(other, runs=tmp_path / "clone"), say=said.append)
     assert len(ran(tmp_path)) == 6
     pd.testing.assert_frame_equal(again, rows)
+    third = replace(other, name="third", runs=tmp_path / "clone")  # borrows what is borrowed
+    run_study(replace(second, name="third", borrows=("second",)), store=third, say=said.append)
+    assert len(ran(tmp_path)) == 6 and pd.read_csv(third.table).empty
+    pd.testing.assert_frame_equal(
+        replace(third, runs=tmp_path).rows(t.key for t in first.trials()), rows
+    )
     store.table.unlink()  # without the lender's table its trials are missing, and only they
     left = replace(other, runs=tmp_path / "clone").finished()[0]
     assert {one.trial.seed for one in left.values()} == {1}
