@@ -43,8 +43,8 @@ FLOORS = ("arrivals", "random", "|A|", "|TD error|", "sign(A)")
 LOCAL, CEILING = "effect at h = 0", "the other future"
 PREDICTORS = (*SCORES, LOCAL, CEILING, *FLOORS)
 
-# declared before the run: seeds from 400 (used nowhere else), sets of each size for each seed, and
-# per task the rounds k and the shares of the records left out
+# declared before the run: seeds from 400 (chapter 7 looks at their first buffers), sets of each
+# size for each seed, and per task the rounds k and the shares of the records left out
 SEEDS, SUBSETS, FURTHER = 8, 26, 5
 DECLARED: dict[str, tuple[tuple[int, ...], tuple[float, ...]]] = {
     "FrozenLake": ((4, 8), (0.5, 0.1)),

@@ -107,10 +107,11 @@ def test_the_cheapest_committed_trial_comes_out_again(name):
             few = 6 if "looks" in trial.settings else 4  # the first look is at the fifth
             trial = replace(trial, settings=trial.settings | {"rounds": few})
             rows = rows[rows["round"] <= few]
-        elif "shares" in trial.settings:
-            first = trial.settings["shares"][0]
-            trial = replace(trial, settings=trial.settings | {"shares": [first]})
-            rows = rows[rows.share == first]
+        for several, one in (("shares", "share"), ("removed", "removed")):
+            if several in trial.settings:
+                first = trial.settings[several][0]
+                trial = replace(trial, settings=trial.settings | {several: [first]})
+                rows = rows[rows[one] == first]
     _, again = run_trial(study, trial)
     assert not isinstance(again, str), again
     times = [c for c in rows if c in ASIDE or c.startswith("seconds_")]
