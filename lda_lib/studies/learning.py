@@ -84,7 +84,7 @@ def arm_settings(
     repair: dict[str, Any] | None = None,
     **ppo: Any,
 ) -> Settings:
-    """Settings of a trial: the task's rounds, or a tenth of them (quick), or two (smoke)."""
+    """Settings of a trial: the task's rounds, a tenth of them (quick), or two short ones (smoke)."""
     episodes, every = EVALUATION.get(task, (100, 1))
     if rounds or repair or ppo or keep not in papers_arms(task).values():
         every = SPARSE.get(task, every)
@@ -93,6 +93,7 @@ def arm_settings(
         rounds = max(3, rounds // 10)
     if profile == "smoke":
         rounds, episodes, every = 2, 2, 1
+        ppo = {"n_steps": 512} | ppo
     return {
         "keep": keep,
         "ppo": {"preset": "paired", "compile": rounds >= 10} | ppo,
