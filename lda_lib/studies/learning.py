@@ -84,7 +84,7 @@ def arm_settings(
     repair: dict[str, Any] | None = None,
     **ppo: Any,
 ) -> Settings:
-    """Settings of a trial: the task's rounds, a tenth of them (quick), or two short ones (smoke)."""
+    """Settings of a trial: the task's rounds, a tenth of them (quick) or two short ones (smoke)."""
     episodes, every = EVALUATION.get(task, (100, 1))
     if rounds or repair or ppo or keep not in papers_arms(task).values():
         every = SPARSE.get(task, every)

@@ -229,7 +229,7 @@ def test_six_environments_from_trial_to_table_and_figure():
     ppo = table.iloc[0]
     assert ppo.se_ave == 0 and ppo.final == rows[rows.arm == "PPO"].return_mean.iloc[-1]
     kept = rows.groupby("arm").kept.sum()
-    assert kept["IIF"] < kept["PPO"] == 2 * 2048
+    assert kept["IIF"] < kept["PPO"] == 2 * 512
     assert study.figure(rows).axes[0].get_title() == "FrozenLake, 1 seed"
     plt.close("all")
 
