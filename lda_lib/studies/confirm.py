@@ -21,10 +21,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ..tasks import TASKS
-from . import learning
+from . import learning, pace
 from .learning import Settings, arm_settings, iif, paired_trials
-from .learning_tables import curves, intervals, paired_table, with_interval
-from .pace import CHOSEN, areas, rate, savings
+from .learning_tables import curves, intervals
 from .study import Study, Trial
 
 FIRST = 500  # no PPO had used them on these tasks; A2C and DQN had, on FrozenLake (chapter 17)
@@ -47,7 +46,7 @@ def grid(profile: str) -> list[Trial]:
         return {
             "PPO": settings(),
             "IIF": settings(iif(TASKS[task].drop)),
-            "PPO, paced": settings(desired_kl=CHOSEN, critic_lr=rate(task)),
+            "PPO, paced": settings(desired_kl=pace.CHOSEN, critic_lr=pace.rate(task)),
             STRETCHED: settings(stretch=30.0),
         }
 
@@ -55,24 +54,13 @@ def grid(profile: str) -> list[Trial]:
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """The paired table against PPO, and the other comparisons that were declared.
+    """The table of `pace`, and `fell`.
 
-    `over_iif`: the saving SE_ave less IIF's, in percent; `over_paced`: mean return over the rounds
-    less that of the paced PPO; `fell`: seeds that end below the middle between their first and
-    their best evaluation.
+    `fell`: seeds that end below the middle between their first and their best evaluation.
     """
-    found = paired_table(rows, ARMS, tasks=SEEDS)
-    more = []
-    for task, arm in zip(found.task, found.arm, strict=True):
-        own = curves(rows, task, arm)
-        over_iif = savings(rows, task, arm) - savings(rows, task, "IIF")
-        over_paced = areas(rows, task, arm) - areas(rows, task, "PPO, paced")
-        more.append(
-            with_interval("over_iif", over_iif.dropna())
-            | with_interval("over_paced", over_paced.dropna())
-            | {"fell": int((own.iloc[-1] < (own.iloc[0] + own.max()) / 2).sum())}
-        )
-    return found.join(pd.DataFrame(more))
+    found = pace.table(rows, ARMS, SEEDS)
+    own = [curves(rows, task, arm) for task, arm in zip(found.task, found.arm, strict=True)]
+    return found.assign(fell=[int((x.iloc[-1] < (x.iloc[0] + x.max()) / 2).sum()) for x in own])
 
 
 def figure(rows: pd.DataFrame) -> Figure:

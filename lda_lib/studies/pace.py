@@ -17,6 +17,7 @@ arms were then run again from the start.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 import pandas as pd
@@ -120,14 +121,16 @@ def grid(profile: str) -> list[Trial]:
     return paired_trials(profile, SEEDS, arms)
 
 
-def table(rows: pd.DataFrame) -> pd.DataFrame:
+def table(
+    rows: pd.DataFrame, arms: Sequence[str] = ARMS, tasks: Iterable[str] = SEEDS
+) -> pd.DataFrame:
     """The paired table against PPO, and two comparisons more, paired by seed.
 
     `over_iif`: the saving SE_ave less IIF's, in percent. `over_paced`: mean return over the rounds
     less that of the paced PPO, so that for "IIF, paced" it is what choosing records is worth.
     """
     rows = same_names(rows)
-    found = paired_table(rows, ARMS, tasks=SEEDS)
+    found = paired_table(rows, arms, tasks=tasks)
     more = [
         with_interval("over_iif", (savings(rows, task, arm) - savings(rows, task, "IIF")).dropna())
         | with_interval(

@@ -16,7 +16,7 @@ from __future__ import annotations
 import fcntl
 import gzip
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from io import StringIO
@@ -110,39 +110,39 @@ class Store:
                 damaged.append(path.name)
         return found, damaged
 
-    def _merged(self) -> dict[str, Finished]:
-        """The trials of the table, and those that the study has from others (as these may, too)."""
-        found = self._own()
-        for name, keys in self._told()["borrowed"].items():
-            lent = replace(self, name=name)._merged()
-            found |= {key: lent[key] for key in keys if key in lent}
-        return found
+    def _merged(self, only: Collection[str] | None = None) -> dict[str, Finished]:
+        """The trials of the table and those that others lend, who may have them from others too.
 
-    def _own(self) -> dict[str, Finished]:
-        """The trials of the table."""
+        Args:
+            only: their keys, if not all are wanted.
+        """
         if not (self.table.exists() and self.about.exists()):
             return {}
-        told = self._told()
-        with _readable(self.table):
-            by_key = dict(tuple(pd.read_csv(self.table).groupby("trial")))
-        with _readable(self.about):
-            return {
-                key: Finished(
-                    Trial(**one["trial"]),
-                    told["origins"][one["origin"]] | {"seconds": one["seconds"]},
-                    by_key[key].drop(columns="trial").reset_index(drop=True),
-                )
-                for key, one in told["trials"].items()
-                if key in by_key
-            }
-
-    def _told(self) -> dict[str, Any]:
-        """What stands beside the table."""
-        if not self.about.exists():
-            return {"borrowed": {}}
         with _readable(self.about):
             told = json.loads(self.about.read_text(encoding="utf-8"))
-            return {"borrowed": {}, **told}
+            own = {
+                key: (
+                    Trial(**one["trial"]),
+                    told["origins"][one["origin"]] | {"seconds": one["seconds"]},
+                )
+                for key, one in told["trials"].items()
+                if only is None or key in only
+            }
+            borrowed = {
+                name: {key for key in keys if only is None or key in only}
+                for name, keys in told.get("borrowed", {}).items()
+            }
+        with _readable(self.table):
+            rows = pd.read_csv(self.table)
+            by_key = dict(tuple(rows[rows.trial.isin(own)].groupby("trial")))
+        found = {
+            key: Finished(*about, by_key[key].drop(columns="trial").reset_index(drop=True))
+            for key, about in own.items()
+            if key in by_key
+        }
+        for name, keys in borrowed.items():
+            found |= replace(self, name=name)._merged(keys)
+        return found
 
     def rows(self, keys: Iterable[str]) -> pd.DataFrame:
         """The rows of those of the trials `keys` that are finished, with their trial's key."""
@@ -165,7 +165,7 @@ class Store:
             return
         own, borrowed = set(keys), {}
         for name in lenders:
-            if theirs := sorted(own & set(replace(self, name=name)._merged())):
+            if theirs := sorted(set(replace(self, name=name)._merged(own))):
                 borrowed[name] = theirs
                 own -= set(theirs)
         rows = _together([found[k] for k in keys])
