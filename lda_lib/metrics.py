@@ -60,14 +60,13 @@ def sample_efficiency(standard: ArrayLike, filtered: ArrayLike) -> Efficiency:
         filtered: returns of the filtered run on the same rounds.
     """
     x, y = _pair(standard, filtered)
-    savings, censored = [], 0
-    for level in levels(x):
-        reached = first_passage(y, level)
-        censored += reached is None
-        m_standard = first_passage(x, level)
-        assert m_standard is not None
-        savings.append(1 - (len(y) + 1 if reached is None else reached) / m_standard)
-    return Efficiency(float(np.mean(savings)), savings[-1], censored, len(savings))
+    at, last = levels(x), len(y)
+    m_standard, m_filtered = (
+        1 + np.searchsorted(np.maximum.accumulate(curve), at) for curve in (x, y)
+    )  # where the running maximum stays below a level: last + 1
+    savings = 1 - m_filtered / m_standard
+    censored = int((m_filtered > last).sum())
+    return Efficiency(float(savings.mean()), float(savings[-1]), censored, len(at))
 
 
 class RuntimeSaving(NamedTuple):

@@ -24,8 +24,14 @@ def ordered(rows: pd.DataFrame, column: str, order: Iterable[str] = ()) -> list[
 
 def curves(rows: pd.DataFrame, task: str, arm: str) -> pd.DataFrame:
     """Returns, one column per seed and one row per round at which all arms were evaluated."""
-    mine = at_shared_rounds(rows[rows.task == task])
+    needed = ["task", "arm", "seed", "round", "return_mean"]
+    mine = at_shared_rounds(rows.loc[rows.task == task, needed])
     return mine[mine.arm == arm].pivot(index="round", columns="seed", values="return_mean")
+
+
+def every_curve(rows: pd.DataFrame, found: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
+    """`curves` of each (task, arm) of a table, in its order."""
+    return {key: curves(rows, *key) for key in zip(found.task, found.arm, strict=True)}
 
 
 def at_shared_rounds(rows: pd.DataFrame) -> pd.DataFrame:

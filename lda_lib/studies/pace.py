@@ -17,7 +17,8 @@ arms were then run again from the start.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 import pandas as pd
@@ -27,11 +28,12 @@ from ..metrics import area_under_curve, sample_efficiency
 from ..tasks import TASKS
 from . import learning, learning_tables
 from .learning import Settings, arm_settings, iif, paired_trials
-from .learning_tables import curves, intervals, paired_table, with_interval
+from .learning_tables import every_curve, intervals, paired_table, with_interval
 from .repair import LUCKY, TUNING, TUNING_SEEDS, repair_settings, same_names
 from .study import Study, Trial
 
 TARGETS = (0.0025, 0.005, 0.01, 0.02)  # nats
+BySeed = defaultdict[tuple[str, str], pd.Series]  # (task, arm): by seed; where nothing ran, empty
 TUNED_ON = ("FrozenLake", "FrozenLakeSlippery", "Acrobot")
 
 
@@ -131,28 +133,31 @@ def table(
     """
     rows = same_names(rows)
     found = paired_table(rows, arms, tasks=tasks)
+    own = every_curve(rows, found)
+    saved, area = savings(own), areas(own)
     more = [
-        with_interval("over_iif", (savings(rows, task, arm) - savings(rows, task, "IIF")).dropna())
-        | with_interval(
-            "over_paced", (areas(rows, task, arm) - areas(rows, task, "PPO, paced")).dropna()
-        )
-        for task, arm in zip(found.task, found.arm, strict=True)
+        with_interval("over_iif", (saved[task, arm] - saved[task, "IIF"]).dropna())
+        | with_interval("over_paced", (area[task, arm] - area[task, "PPO, paced"]).dropna())
+        for task, arm in own
     ]
     return found.join(pd.DataFrame(more))
 
 
-def savings(rows: pd.DataFrame, task: str, arm: str) -> pd.Series:
-    """SE_ave against PPO of the same seed, in percent, by seed."""
-    standard, own = curves(rows, task, "PPO"), curves(rows, task, arm)
-    seeds = standard.columns.intersection(own.columns)
-    found = {s: 100 * sample_efficiency(standard[s], own[s]).se_ave for s in seeds}
-    return pd.Series(found, dtype=float)
+def savings(own: Mapping[tuple[str, str], pd.DataFrame]) -> BySeed:
+    """SE_ave against PPO of the same seed, in percent."""
+    found = BySeed(lambda: pd.Series(dtype=float))
+    for (task, arm), mine in own.items():
+        standard = own[task, "PPO"]
+        seeds = standard.columns.intersection(mine.columns)
+        saved = {s: 100 * sample_efficiency(standard[s], mine[s]).se_ave for s in seeds}
+        found[task, arm] = pd.Series(saved, dtype=float)
+    return found
 
 
-def areas(rows: pd.DataFrame, task: str, arm: str) -> pd.Series:
-    """Mean return over the rounds, by seed."""
-    own = curves(rows, task, arm)
-    return pd.Series({s: area_under_curve(own[s]) for s in own.columns}, dtype=float)
+def areas(own: Mapping[tuple[str, str], pd.DataFrame]) -> BySeed:
+    """Mean return over the rounds."""
+    found = {key: mine.apply(area_under_curve) for key, mine in own.items()}
+    return BySeed(lambda: pd.Series(dtype=float), found)
 
 
 def figure(rows: pd.DataFrame) -> Figure:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from . import STUDIES
-from .store import Store
+from .store import Store, together
 
 
 def rows_of(name: str, profile: str = "full") -> pd.DataFrame:
@@ -19,11 +19,12 @@ def rows_of(name: str, profile: str = "full") -> pd.DataFrame:
     Returns:
         The rows; none, with the columns task, arm and seed, where no seed is complete.
     """
-    store = Store(name, profile)
-    trials, finished = STUDIES[name].trials(profile), store.finished()[0]
+    trials, finished = STUDIES[name].trials(profile), Store(name, profile).finished()[0]
     missing = {(t.task, t.seed) for t in trials if t.key not in finished}
-    whole = {t.key for t in trials if (t.task, t.seed) not in missing}
-    return store.rows(whole) if whole else pd.DataFrame(columns=["task", "arm", "seed"])
+    whole = sorted(t.key for t in trials if (t.task, t.seed) not in missing)
+    if not whole:
+        return pd.DataFrame(columns=["task", "arm", "seed"])
+    return together([finished[key] for key in whole])
 
 
 def coverage(name: str, profile: str = "full") -> pd.DataFrame:

@@ -134,9 +134,10 @@ class Store:
             }
         with _readable(self.table):
             rows = pd.read_csv(self.table)
-            by_key = dict(tuple(rows[rows.trial.isin(own)].groupby("trial")))
+            rows = rows[rows.trial.isin(own)]
+            by_key = dict(tuple(rows.drop(columns="trial").groupby(rows.trial)))
         found = {
-            key: Finished(*about, by_key[key].drop(columns="trial").reset_index(drop=True))
+            key: Finished(*about, by_key[key].reset_index(drop=True))
             for key, about in own.items()
             if key in by_key
         }
@@ -150,7 +151,7 @@ class Store:
         mine = [found[k] for k in sorted(keys) if k in found]
         if not mine:
             raise ValueError(f"study: {self.name!r} has no finished trial; run it first")
-        return _together(mine)
+        return together(mine)
 
     def merge(self, keys: Iterable[str], lenders: Iterable[str] = ()) -> None:
         """Write table and provenance of those of the trials `keys` that are finished, if any.
@@ -168,7 +169,7 @@ class Store:
             if theirs := sorted(set(replace(self, name=name)._merged(own))):
                 borrowed[name] = theirs
                 own -= set(theirs)
-        rows = _together([found[k] for k in keys])
+        rows = together([found[k] for k in keys])
         rows = rows[rows.trial.isin(own)]
         clocks = rows.columns[rows.columns.str.startswith("seconds")]
         rows[clocks] = rows[clocks].round(4)
@@ -181,7 +182,7 @@ class Store:
         write_whole(self.about, lambda path: path.write_text(text + "\n", encoding="utf-8"))
 
 
-def _together(finished: list[Finished]) -> pd.DataFrame:
+def together(finished: list[Finished]) -> pd.DataFrame:
     """The rows of all trials, with their trial's key."""
     return pd.concat([f.rows.assign(trial=f.trial.key) for f in finished], ignore_index=True)
 

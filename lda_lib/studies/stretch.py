@@ -24,7 +24,7 @@ from ..rollout import Rollout
 from ..tasks import TASKS
 from . import learning
 from .learning import Settings, arm_settings, iif, paired_trials
-from .learning_tables import intervals, paired_table, with_interval
+from .learning_tables import every_curve, intervals, paired_table, with_interval
 from .pace import GENTLE, areas, savings
 from .repair import LUCKY, same_names
 from .study import Study, Trial
@@ -106,15 +106,12 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
     rows = same_names(rows)
     found = paired_table(rows, ARMS, tasks=SEEDS)
     base = {LONG: LONG, "repair": LONG}
+    own = every_curve(rows, found)
+    saved, area = savings(own), areas(own)
     more = [
-        with_interval(
-            "over_length",
-            (areas(rows, task, arm) - areas(rows, task, base.get(arm, "PPO"))).dropna(),
-        )
-        | with_interval(
-            "over_iif", (savings(rows, task, arm) - savings(rows, task, "IIF")).dropna()
-        )
-        for task, arm in zip(found.task, found.arm, strict=True)
+        with_interval("over_length", (area[task, arm] - area[task, base.get(arm, "PPO")]).dropna())
+        | with_interval("over_iif", (saved[task, arm] - saved[task, "IIF"]).dropna())
+        for task, arm in own
     ]
     medians = rows.groupby(["task", "arm"])[["stretch", "cosine"]].median().reset_index()
     return found.join(pd.DataFrame(more)).merge(medians, on=["task", "arm"])

@@ -45,6 +45,18 @@ def test_levels_never_reached_are_counted_and_cost_one_round_more():
     assert result.se_peak == pytest.approx(1 - 7 / 6)
 
 
+def test_sample_efficiency_is_the_stated_sum_on_any_two_curves():
+    rng = np.random.default_rng(0)
+    for n in (1, 2, 7, 40):
+        x, y = rng.normal(size=(2, n)).round(1)  # coarse enough for ties
+        at = levels(x)
+        reached = [first_passage(y, v) for v in at]
+        saved = [1 - (r or n + 1) / first_passage(x, v) for r, v in zip(reached, at, strict=True)]
+        told = sample_efficiency(x, y)
+        assert told == (pytest.approx(np.mean(saved)), pytest.approx(saved[-1]), *told[2:])
+        assert told[2:] == (reached.count(None), len(at))
+
+
 def test_runtime_savings():
     seconds = [2.0] * 6
     result = runtime_saving(STANDARD, FILTERED, seconds, [1.0] * 6)
