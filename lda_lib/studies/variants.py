@@ -64,7 +64,9 @@ def _study(
     question: str,
     variants: dict[str, tuple[Settings, Settings]],
     seeds: dict[str, int],
+    also: tuple[str, ...] = (),
 ) -> Study:
+    """`also`: further studies that have some of these trials."""
     grid: Callable[[str], list[Trial]] = partial(_grid, variants=variants, seeds=seeds)
     return Study(
         name,
@@ -73,7 +75,7 @@ def _study(
         run,
         partial(_table, variants=variants),
         partial(_figure, variants=variants),
-        borrows=("six_environments",),
+        borrows=("six_environments", *also),
     )
 
 
@@ -93,6 +95,7 @@ AS_WRITTEN = _study(
     "What becomes of the comparison with the gradient clipping that the paper states?",
     {"": ({}, {}), "clipped": ({"preset": "as_written"}, {})},
     {"FrozenLake": 20, "Acrobot": 5, "LunarLander": 5},
+    also=("confounds",),
 )
 
 CONFOUND: dict[str, tuple[Settings, Settings]] = {
