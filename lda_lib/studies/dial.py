@@ -1,8 +1,14 @@
 """A dial of randomness: from a lake that never slips to one that slips two times in three.
 
-Each condition, a slip probability and a step size, has PPO, the paper's filter and repair of its
-own, paired by seed. On the worst ice the step is also a quarter, four and eight times the paper's:
-does a smaller step save the filter there, does a larger one give PPO its speed?
+Each condition, a slip probability and a step size, has PPO, the paper's filter, repair (the
+library's own, `Repair()`) and the stretched step of its own, paired by seed. On the worst ice the
+step is also a quarter, four and eight times the paper's: does a smaller step save the filter there,
+does a larger one give PPO its speed?
+
+Expected, before any of it ran, from the two lakes at its ends: in mean return over the rounds the
+filter ahead of PPO without slips and behind it on the worst ice, the two changing places once in
+between, we do not know where; repair and the stretched step ahead of PPO at every slip probability;
+a smaller step no help to the filter, since contradictions are silenced at any step.
 """
 
 from __future__ import annotations
@@ -19,15 +25,16 @@ from matplotlib.figure import Figure
 from ..plots import COLOURS, LINES, MARKERS, use_style
 from ..tasks import TASKS, Task
 from . import slippery
+from .confirm import STRETCHED
 from .learning import arm_settings, iif, random_like
-from .repair import CHOSEN
+from .pace import GENTLE
 from .study import Study, Trial
 
 SLIPS = (0.0, 1 / 6, 1 / 3, 1 / 2, 2 / 3)
 STEPS = (0.25, 4, 8)  # times the paper's rate, at the last of SLIPS
 ROUNDS = 96
 SEEDS = 10  # from 0
-ARMS = ("PPO", "IIF", "repair", "random drop")
+ARMS = ("PPO", "IIF", "repair", STRETCHED, "random drop")
 
 
 def condition(slip: float, step: float = 1) -> str:
@@ -44,11 +51,12 @@ def icy(slip: float) -> Task:
 def grid(profile: str) -> list[Trial]:
     """A quarter of the step gets four times the rounds; the random control the paper's step."""
     filtered = iif(0.5)
-    arms: dict[str, tuple[Any, Any]] = {  # filter, repair
-        "PPO": (None, None),
-        "IIF": (filtered, None),
-        "repair": (None, CHOSEN),
-        "random drop": (random_like(filtered), None),
+    arms: dict[str, tuple[Any, Any, dict[str, Any]]] = {  # filter, repair, settings of PPO
+        "PPO": (None, None, {}),
+        "IIF": (filtered, None, {}),
+        "repair": (None, GENTLE, {}),
+        STRETCHED: (None, None, {"stretch": 30.0}),
+        "random drop": (random_like(filtered), None, {}),
     }
     conditions = [(slip, 1.0) for slip in SLIPS] + [(SLIPS[-1], step) for step in STEPS]
     if profile == "smoke":
@@ -56,16 +64,17 @@ def grid(profile: str) -> list[Trial]:
     trials = []
     for slip, step in conditions:
         rounds = round(ROUNDS / min(step, 1))
-        ppo = {} if step == 1 else {"lr": step * TASKS["FrozenLake"].lr}
+        rate = {} if step == 1 else {"lr": step * TASKS["FrozenLake"].lr}
         trials += [
             Trial(
                 condition(slip, step),
                 arm,
                 s,
-                arm_settings("FrozenLake", profile, keep, rounds, repair, **ppo) | {"slip": slip},
+                arm_settings("FrozenLake", profile, keep, rounds, repair, **rate, **ppo)
+                | {"slip": slip},
             )
             for s in range(SEEDS if profile == "full" else 2)
-            for arm, (keep, repair) in arms.items()
+            for arm, (keep, repair, ppo) in arms.items()
             if step == 1 or arm != "random drop"
         ]
     return trials

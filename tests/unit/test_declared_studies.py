@@ -454,7 +454,7 @@ def test_the_dial_ends_at_the_lakes_of_the_course():
     start, right = 0, 2
     assert model(icy(0.5)).P[start, right].tolist()[:2] == [0.25, 0.5]  # up again, and onwards
     trials = STUDIES["dial"].trials()
-    assert len({t.key for t in trials}) == len(trials) == 10 * (5 * 4 + 3 * 3)
+    assert len({t.key for t in trials}) == len(trials) == 10 * (5 * 5 + 3 * 4)
     quarter = next(t for t in trials if t.task == "slip 0.67, step x0.25")
     assert quarter.settings["rounds"] == 384 and quarter.settings["ppo"]["lr"] == 5e-3 / 4
 
