@@ -95,7 +95,10 @@ def describe(provenance: dict[str, Any]) -> str:
     folders = {name.split("/")[0] for name in provenance["sources"] if "/" in name}
     now = source_hashes(*folders)
     changed = [name for name, known in provenance["sources"].items() if now.get(name) != known]
-    since = f"since then changed: {', '.join(changed)}" if changed else "by these very sources"
+    since = "by these very sources"
+    if changed:
+        some = ", ".join(changed) if len(changed) < 4 else f"{len(changed)} modules"
+        since = f"since then changed: {some}"
     return (
         f"{provenance['rows']} rows, made {provenance['date']} in {provenance['seconds']:.0f} s on "
         f"{provenance['machine']}\n  commit {provenance['commit'] or 'unknown'}, {since}"

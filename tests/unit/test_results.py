@@ -101,7 +101,10 @@ def test_changed_sources_are_named(tmp_path, capsys, monkeypatch):
     now = results.source_hashes() | {"ppo": "0" * 12}
     monkeypatch.setattr(results, "source_hashes", lambda: now)
     load(Runs(), tmp_path)
-    assert "since then changed: ppo" in capsys.readouterr().out
+    assert "since then changed: ppo\n" in capsys.readouterr().out
+    now |= dict.fromkeys(("step", "loss", "policy"), "0" * 12)  # a list of them says little
+    load(Runs(), tmp_path)
+    assert "since then changed: 4 modules\n" in capsys.readouterr().out
 
 
 def test_parts_of_the_package_count_where_named(tmp_path, capsys, monkeypatch):
