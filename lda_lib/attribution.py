@@ -114,6 +114,8 @@ def influence(
         raise ValueError(f"clip_width: {clip_width!r}, expected 0, or above with 'unrolled'")
     if trace is not None and opt_state is not None:
         raise ValueError("opt_state: given with a trace, which holds its own; expected None")
+    if opt_state is not None and not (opt_state.m and float(opt_state.t) >= 1):
+        raise ValueError("opt_state: no moments, expected that of an agent with Adam after a step")
     whole("batch_size", batch_size, 2)  # alone, a standardised advantage is 0
     if rng is not None and not isinstance(rng, np.random.Generator):
         raise ValueError(f"rng: {rng!r}, expected a numpy Generator or None")
@@ -280,6 +282,11 @@ def _differs(module: nn.Module) -> bool:
 
 def _check_trace(rollout: Rollout, trace: Trace, score_loss: str, estimator: str) -> None:
     """A trace holds what happened to the records of one rollout: is it this one?"""
+    if not isinstance(trace, Trace):
+        raise ValueError(
+            f"trace: a {type(trace).__name__}, expected what agent.update(rollout, trace=True) "
+            "returns"
+        )
     if len(trace.weight) != len(rollout):
         raise ValueError(
             f"trace: of an update on {len(trace.weight)} records, expected the rollout's "

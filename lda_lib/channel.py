@@ -88,10 +88,12 @@ def continuations(
             f"agent: critic={config.critic!r}, restart={config.restart}, max_grad_norm="
             f"{config.max_grad_norm}, expected critic='kept', restart=False and no clipping"
         )
-    if config.desired_kl is not None or agent.keep is not None or agent.repair is not None:
+    moving = config.desired_kl is not None or config.stretch is not None
+    if moving or agent.keep is not None or agent.repair is not None:
         raise ValueError(
-            f"agent: desired_kl={config.desired_kl}, keep={agent.keep}, repair={agent.repair}, "
-            "expected none of them: replicas learn at one rate from all that they collect"
+            f"agent: desired_kl={config.desired_kl}, stretch={config.stretch}, keep={agent.keep}, "
+            f"repair={agent.repair}, expected none of them: replicas learn at one rate from all "
+            "that they collect"
         )
     model, seed = agent.model, agent.seed if dice is None else dice
     table = model.obs if model is not None and len(model.obs) <= config.batch_size else None

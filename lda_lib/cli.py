@@ -266,6 +266,8 @@ def score(
             )
         agent: Any = load(run)
         rollout = agent.collect()
+        if agent.repair is not None:  # scores of what the run learns from
+            rollout = agent.repair(agent, rollout)
     else:
         if run is not None:
             raise click.UsageError(f"RUN {str(run)!r} and --sb3: expected only one of the two")
@@ -303,11 +305,17 @@ def _sb3_rollout(
 
 
 def load(run: Path) -> PPO:
-    """The agent of a run's folder or checkpoint, with the filter it was trained with."""
-    path = run / CHECKPOINT if run.is_dir() else run
-    with warnings.catch_warnings():  # neither plays a part here
-        warnings.filterwarnings("ignore", message="(keep|repair):")
-        return PPO.load(path)
+    """The agent of a run's folder or checkpoint, without the filter it was trained with.
+
+    The folder also says whether it learns from repaired advantages; of a checkpoint alone that did,
+    a warning tells that its advantages are not repaired here.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="keep:")
+        if not run.is_dir():
+            return PPO.load(run)
+        mended = (run / RUN).exists() and json.loads((run / RUN).read_text("utf-8")).get("repair")
+        return PPO.load(run / CHECKPOINT, repair=Repair() if mended else None)
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:

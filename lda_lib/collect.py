@@ -66,6 +66,7 @@ class Collector:
         self.obs = np.zeros((n_envs, *task.spaces.obs_shape), np.float32)
         self.counts = [0] * n_envs  # episodes begun in each environment
         self.actions: list[list] = [[] for _ in range(n_envs)]  # of the episode in progress
+        self.mark = object()  # on an environment that agents share: who began its episode
         self.begin_anew()
 
     def close(self) -> None:
@@ -79,6 +80,11 @@ class Collector:
         for e in range(self.n_envs):
             self._begin(e)
 
+    def _undisturbed(self) -> bool:
+        """Whether the episode in progress is still this collector's own."""
+        begun_by = getattr(self.envs[0].unwrapped, "_begun_by", self.mark)
+        return not self.task.shared or begun_by is self.mark
+
     def episode_id(self, e: int) -> int:
         """Number of the episode in progress, unique within a run."""
         return (self.counts[e] - 1) * self.n_envs + e
@@ -86,6 +92,8 @@ class Collector:
     def _begin(self, e: int) -> None:
         seed = episode_seed(self.seed, e, self.counts[e])
         raw, _ = self.envs[e].reset(seed=seed)
+        if self.task.shared:
+            self.envs[e].unwrapped._begun_by = self.mark  # type: ignore[attr-defined]
         self.obs[e] = self.task.encode(raw)
         self.counts[e] += 1
         self.actions[e] = []
@@ -132,6 +140,13 @@ class Collector:
             ValueError: the environment returned a reward or observation that is not finite, or an
                 observation of another shape than it promised.
         """
+        if not self._undisturbed():
+            warnings.warn(
+                f"task: someone else has used the only {self.task.name!r} meanwhile, and a new "
+                "episode begins; give each agent a function that makes one",
+                stacklevel=3,
+            )
+            self.begin_anew()
         steps, n_envs = noise.shape[:2]
         task, encode, decode = self.task, self.task.encode, self.task.decode
         discrete = task.spaces.action_kind == "discrete"

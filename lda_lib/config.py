@@ -90,6 +90,8 @@ class PPOConfig:
             value = getattr(self, name)
             fine = value is None or (is_number(value) and value > 0)
             expect(self, name, fine, "None or a number above 0")
+        fine = self.lr_max is None or self.desired_kl is not None
+        expect(self, "lr_max", fine, "None without desired_kl, which alone moves the rate")
         fine = self.lr_max is None or self.lr <= self.lr_max
         expect(self, "lr", fine, f"no more than lr_max, {self.lr_max}")
         if self.threads is not None:

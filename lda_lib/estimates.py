@@ -71,7 +71,8 @@ def _goes_on(rollout: Rollout) -> np.ndarray:
     """Whether the next record is the same episode's next step, (n - 1,).
 
     Raises:
-        ValueError: steps of an episode are missing between two records.
+        ValueError: steps of an episode are missing between two records, it goes on after its end,
+            or its records do not stand together.
     """
     same = rollout.episode[1:] == rollout.episode[:-1]
     if (gaps := same & (rollout.t[1:] != rollout.t[:-1] + 1)).any():
@@ -79,5 +80,16 @@ def _goes_on(rollout: Rollout) -> np.ndarray:
         raise ValueError(
             f"rollout: record {at + 1} is step {int(rollout.t[at + 1])} of an episode, the one "
             f"before it step {int(rollout.t[at])}, expected every step (a selection has gaps)"
+        )
+    if (past := same & (rollout.terminated | rollout.truncated)[:-1]).any():
+        at = int(past.nonzero()[0])
+        raise ValueError(
+            f"episode: record {at} ends an episode and record {at + 1} has the same number, "
+            "expected a new one"
+        )
+    if len(rollout) and 1 + int((~same).sum()) != len(rollout.episode.unique()):
+        raise ValueError(
+            "episode: records of one episode do not stand together, expected them env by env, "
+            "step by step"
         )
     return same.cpu().numpy()

@@ -237,8 +237,14 @@ def _check_like_or_drop(like: Any, drop: Any) -> None:
         raise ValueError(f"like, drop: {like!r}, {drop!r}, expected exactly one of the two")
     if drop is not None:
         _check_fraction("drop", drop)
-    elif not callable(like):
-        raise ValueError(f"like: {like!r}, expected a filter")
+    else:
+        check_filter("like", like)
+
+
+def check_filter(name: str, keep: Any) -> None:
+    """Raise a ValueError unless `keep` is a filter, not the class of one."""
+    if not callable(keep) or isinstance(keep, type):
+        raise ValueError(f"{name}: {keep!r}, expected a filter, such as IIF(drop=0.5)")
 
 
 def _count(like: Keep | None, drop: float | None, agent: PPO, rollout: Rollout, base: int) -> int:

@@ -7,6 +7,7 @@ direction V of W's shape is delta_i^T V x_i: only the layer's input and output g
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 import torch
@@ -29,7 +30,8 @@ def ghost_scores(
             the first, the record, and the last, such as the tokens of a text.
 
     Raises:
-        ValueError: `v` has parameters of a layer of another kind, or of one that is used twice.
+        ValueError: `v` has parameters of a layer of another kind, of one that is used twice, or of
+            two layers.
     """
     owners = {key.rpartition(".")[0] for key in v}
     layers = {name: module for name, module in policy.named_modules() if name in owners}
@@ -39,13 +41,23 @@ def ghost_scores(
                 f"policy: layer {name!r} is a {type(module).__name__}, which method='ghost' does "
                 "not know (Linear, Conv2d, the Gaussian head); use method='jvp'"
             )
+        if isinstance(module, nn.Conv2d) and module.padding_mode != "zeros":
+            raise ValueError(
+                f"policy: layer {name!r} pads with {module.padding_mode!r}, which method='ghost' "
+                "does not know; use method='jvp'"
+            )
+    held = Counter(id(p) for module in policy.modules() for p in module.parameters(recurse=False))
+    if any(held[id(p)] > 1 for name, p in policy.named_parameters() if name in v):
+        raise ValueError("policy: two layers share a parameter; use method='jvp'")
     seen: dict[str, tuple[Tensor, Tensor]] = {}
 
     def remember(name: str) -> Callable:
-        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
             if name in seen:
                 raise ValueError(f"policy: layer {name!r} is used twice; use method='jvp'")
-            seen[name] = (inputs[0].detach(), output)
+            # copies: an activation that works in place would overwrite them
+            seen[name] = (inputs[0].detach().clone(), output)
+            return output.clone()
 
         return hook
 

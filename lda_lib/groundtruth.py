@@ -30,6 +30,7 @@ from .config import PPOConfig
 from .loss import Params, Records
 from .policy import ActorCritic
 from .ppo import PPO
+from .repair import lengthened
 from .replicas import Replica, side_by_side
 from .rollout import Rollout
 from .step import OptState, minibatches
@@ -56,11 +57,14 @@ class FrozenRound:
             agent: before the update; it is copied and stays as it is.
             rollout: the records.
             order: 0 for the agent's own order of batches, other numbers for others.
+
+        With `stretch` the rate is that of an update on all records, in every replica.
         """
         rng = agent.rng("minibatches" if order == 0 else f"minibatches {order}")
         seed = tuple(int(x) for x in rng.bit_generator.seed_seq.entropy)  # type: ignore[attr-defined]
         policy = copy.deepcopy(agent.policy)
-        return cls(policy, agent.opt_state, rollout, agent.config, seed)
+        config = lengthened(policy, rollout, agent.config)
+        return cls(policy, agent.opt_state, rollout, config, seed)
 
     def batches(self, keep: np.ndarray) -> list[tuple[np.ndarray, np.ndarray | None]]:
         """Records of each step of the update on the kept ones, and the critic's."""

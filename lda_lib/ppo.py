@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
@@ -21,7 +20,7 @@ from .exact import finite_model
 from .loss import STATISTICS, Params, Records
 from .policy import ActorCritic, Architecture, draw_noise
 from .progress import progress as progress_bar
-from .repair import stretch
+from .repair import lengthened
 from .rollout import Rollout
 from .step import (
     OptState,
@@ -156,10 +155,8 @@ class PPO:
             raise ValueError("rollout: no records, expected at least one to learn from")
         weight = check_keep(keep, len(rollout)).to(rollout.reward)
         records = Records.of(rollout, weight)
-        used = self.config
-        if used.stretch is not None:
-            longer = used.lr * stretch(self.policy, rollout, used.stretch)
-            used = replace(used, lr=longer, critic_lr=used.critic_lr or used.lr)
+        learnt = rollout if keep is None else rollout[weight > 0]
+        used = lengthened(self.policy, learnt, self.config)
         step = make_step(self.policy.arch, used, self.compiled)
         eager = make_step(self.policy.arch, used, False)
         params = {k: p.detach().clone() for k, p in self.policy.named_parameters()}

@@ -27,13 +27,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import ReferenceType, ref
 
 import torch
 from torch import Tensor
 
-from .config import is_number, whole
+from .config import PPOConfig, is_number, whole
 from .loss import standardise
 from .policy import ActorCritic
 from .rollout import Rollout
@@ -75,6 +75,10 @@ class Repair:
         if not is_number(self.strength) or not self.strength > 0:
             raise ValueError(f"strength: {self.strength!r}, expected a number above 0")
         whole("rounds", self.rounds, 1)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy belongs to the agent that calls it first, and keeps the memory."""
+        return self.__dict__ | {"_owner": None}
 
     def __call__(self, agent: PPO, rollout: Rollout) -> Rollout:
         """The same records with repaired advantages; returns, and so the critic's, stay."""
@@ -119,6 +123,20 @@ def stretch(policy: ActorCritic, rollout: Rollout, strength: float = 30.0) -> fl
     longer = first_step(policy, repaired(policy, rollout, Past.of(rollout), strength))
     ratio = float(longer.norm() / first_step(policy, rollout).norm())
     return ratio if math.isfinite(ratio) and ratio > 0 else 1.0  # nothing to learn from
+
+
+def lengthened(policy: ActorCritic, rollout: Rollout, config: PPOConfig) -> PPOConfig:
+    """Settings of an update on these records: those of `config`, at the rate that `stretch` sets.
+
+    Args:
+        policy: before the update.
+        rollout: the records that it learns from; those that a filter drops do not belong to it.
+        config: the agent's settings.
+    """
+    if config.stretch is None:
+        return config
+    longer = config.lr * stretch(policy, rollout, config.stretch)
+    return replace(config, lr=longer, critic_lr=config.critic_lr or config.lr, stretch=None)
 
 
 def fit_advantage(policy: ActorCritic, past: Past, strength: float) -> Tensor:

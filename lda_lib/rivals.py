@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .attribution import influence
-from .filters import drop_lowest
+from .filters import check_filter, drop_lowest
 from .loss import policy_loss, standardise
 from .ppo import PPO, Keep
 from .rollout import Rollout
@@ -31,8 +31,7 @@ class RandomNegative:
     like: Keep
 
     def __post_init__(self) -> None:
-        if not callable(self.like):
-            raise ValueError(f"like: {self.like!r}, expected a filter")
+        check_filter("like", self.like)
 
     def __call__(self, agent: PPO, rollout: Rollout) -> Tensor:
         """Choose, (n,) bool."""

@@ -153,5 +153,7 @@ def target_gradient(policy: nn.Module, params: Params, rollout: Rollout, target:
     if not value.requires_grad:
         raise ValueError(f"target: {target!r} does not depend on the policy's parameters")
     grads = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
+    if all(g is None for g in grads):  # such as one that reads another module's
+        raise ValueError(f"target: {target!r} depends on none of the policy's parameters")
     filled = (torch.zeros_like(x) if g is None else g for x, g in zip(leaves.values(), grads))
     return dict(zip(leaves, filled, strict=True))

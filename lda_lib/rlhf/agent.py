@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..config import whole
+from ..filters import check_filter
 from ..ppo import stream
 from .config import RLHFConfig
 from .models import LanguagePolicy, Model, load_tokenizer
@@ -21,6 +22,13 @@ from .scores import text_influence
 from .targets import SequenceReturn, TextTarget
 
 TextKeep = Callable[[Any, TextRollout], "Tensor | np.ndarray"]
+
+
+def _check_prompts(prompts: Any) -> None:
+    if isinstance(prompts, str):
+        raise ValueError(f"prompts: {prompts!r}, expected a list of strings")
+    if not prompts or any(not isinstance(p, str) or not p for p in prompts):
+        raise ValueError("prompts: none, or an empty one, expected non-empty strings")
 
 
 class LanguageAgent:
@@ -64,8 +72,11 @@ class LanguageAgent:
     ):
         self.config = RLHFConfig.preset(preset or self.preset, **settings)
         whole("seed", seed, 0)
-        if not prompts or any(not isinstance(p, str) or not p for p in prompts):
-            raise ValueError("prompts: none, or an empty one, expected non-empty strings")
+        _check_prompts(prompts)
+        if not callable(reward):
+            raise ValueError(f"reward: {reward!r}, expected a function of (prompts, texts)")
+        if keep is not None:
+            check_filter("keep", keep)
         self.reward, self.prompts, self.validation = reward, tuple(prompts), tuple(validation)
         self.seed, self.keep = int(seed), keep
         self.model_name = model if isinstance(model, str) else str(getattr(model, "name", ""))
@@ -135,6 +146,7 @@ class LanguageAgent:
 
     def write(self, prompts: Sequence[str], seed: int = 0) -> list[str]:
         """What the model writes after each prompt; the seed alone decides the chance in it."""
+        _check_prompts(prompts)
         with self._memory("generation"):
             return self._generate(prompts, np.random.default_rng(seed))[-1]
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..filters import IIF, drop_lowest
+from ..filters import IIF, check_filter, drop_lowest
 from .agent import LanguageAgent, TextKeep
 from .rollout import TextRollout
 from .targets import SequenceReturn
@@ -46,6 +46,8 @@ class Difficulty:
             raise ValueError(
                 f"like, drop: {self.like!r}, {self.drop!r}, expected exactly one of the two"
             )
+        if self.like is not None:
+            check_filter("like", self.like)
         if self.drop is not None and not 0 <= self.drop <= 1:
             raise ValueError(f"drop: {self.drop!r}, expected a fraction from 0 to 1")
 

@@ -26,8 +26,8 @@ def fresh_rollout(
 ) -> Rollout:
     """Records that the model makes now, in its own environments; it does not learn from them.
 
-    Parameters, the model's own buffer, step count, episode statistics and those of VecNormalize
-    stay as they are; its environments move on.
+    Parameters, the model's own buffer, step count, logger, episode statistics and those of
+    VecNormalize stay as they are; its environments move on.
 
     Args:
         model: an on-policy model with an environment.
@@ -58,8 +58,8 @@ def fresh_rollout(
         gamma=model.gamma,
         n_envs=model.n_envs,
     )
-    names = ("num_timesteps", "_total_timesteps", "_num_timesteps_at_start")
-    before = {name: getattr(model, name) for name in names}
+    names = ("num_timesteps", "_total_timesteps", "_num_timesteps_at_start", "_logger")
+    before = {name: getattr(model, name) for name in names if hasattr(model, name)}
     before |= {name: copy(getattr(model, name)) for name in ("ep_info_buffer", "ep_success_buffer")}
     normalize = model.get_vec_normalize_env()
     training = normalize.training if normalize is not None else False

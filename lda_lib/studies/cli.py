@@ -23,8 +23,10 @@ def _seeds(_: click.Context, __: click.Parameter, text: str | None) -> list[int]
     if text is None:
         return None
     try:
-        bounds = [part.split("-") for part in text.split(",")]
-        return [s for b in bounds for s in range(int(b[0]), int(b[-1]) + 1)]
+        bounds = [[int(x) for x in part.split("-")] for part in text.split(",")]
+        if any(len(b) > 2 or b[0] > b[-1] for b in bounds):
+            raise ValueError(text)
+        return [s for b in bounds for s in range(b[0], b[-1] + 1)]
     except ValueError as error:
         raise click.BadParameter(f"{text!r}, expected numbers and ranges such as 0-4,7") from error
 

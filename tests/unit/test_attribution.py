@@ -14,6 +14,7 @@ from torch import nn
 from lda_lib import PPO, Action, Return, influence, influence_history, score_table
 from lda_lib.attribution import target_gradient
 from lda_lib.loss import policy_loss, standardise
+from lda_lib.own import Scorable
 
 from .synthetic import make_rollout, pair, relative_gap
 
@@ -341,6 +342,45 @@ def test_ghost_refuses_a_layer_used_twice():
     rollout = make_rollout(policy, 6, (5,), "discrete", 3)
     with pytest.raises(ValueError, match="used twice"):
         influence(policy, rollout, method="ghost")
+
+
+def test_ghost_reads_what_a_layer_was_given_before_it_is_overwritten():
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Linear(5, 8), nn.ReLU(inplace=True), nn.Linear(8, 8), nn.ReLU(inplace=True)
+    )
+    policy = Scorable(
+        nn.Sequential(*net, nn.Linear(8, 3)).double(),
+        lambda m, obs, a: m(obs).log_softmax(-1).gather(-1, a[:, None]).squeeze(-1),
+    )
+    rollout = make_rollout(policy, 12, (5,), "discrete", 3)
+    ghost = influence(policy, rollout, method="ghost")
+    assert relative_gap(ghost, influence(policy, rollout)) < 1e-10
+
+
+def test_ghost_refuses_other_paddings_and_shared_parameters():
+    conv = nn.Conv2d(1, 2, 3, padding=1, padding_mode="circular")
+    policy = Scorable(
+        nn.Sequential(conv, nn.Flatten(), nn.Linear(32, 3)).double(),
+        lambda m, obs, a: m(obs).log_softmax(-1).gather(-1, a[:, None]).squeeze(-1),
+    )
+    rollout = make_rollout(policy, 6, (1, 4, 4), "discrete", 3)
+    with pytest.raises(ValueError, match=r"pads with 'circular'.*jvp"):
+        influence(policy, rollout, method="ghost")
+
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.two = (nn.Linear(3, 3, bias=False).double() for _ in range(2))
+            self.two.weight = self.one.weight
+
+        def log_prob(self, obs, action):
+            out = self.two(self.one(obs).tanh())
+            return out.log_softmax(-1).gather(-1, action[:, None]).squeeze(-1)
+
+    tied = Tied()
+    with pytest.raises(ValueError, match="two layers share a parameter; use method='jvp'"):
+        influence(tied, make_rollout(tied, 6, (3,), "discrete", 3), method="ghost")
 
 
 class Shared(torch.nn.Module):

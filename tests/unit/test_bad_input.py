@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import gymnasium as gym
@@ -10,13 +11,14 @@ import pytest
 import torch
 from gymnasium.wrappers import TimeLimit
 
-from lda_lib import IIF, PPO, Action, Repair, Return, influence
+from lda_lib import IIF, PPO, Action, LowestAdvantage, RandomDrop, Repair, Return, influence
 from lda_lib import evaluation as evaluations
 from lda_lib.diagnosis import replayed_advantage
 from lda_lib.estimates import td_error
 from lda_lib.explorer import action_table, record_table
 from lda_lib.files import CheckpointError, load_tensors, save_tensors
 from lda_lib.own import OwnAgent, Scorable, as_rollout
+from lda_lib.rivals import RandomNegative
 
 SMALL = {"n_steps": 64, "batch_size": 32, "epochs": 1}
 
@@ -197,6 +199,61 @@ def test_a_selection_has_no_td_errors(rollout):
     td_error(rollout, 0.99, 0.95)
     with pytest.raises(ValueError, match="a selection has gaps"):
         td_error(rollout[::2], 0.99, 0.95)
+
+
+def test_td_errors_need_whole_episodes_one_after_another():
+    made = PPO("CartPole", n_envs=4, n_steps=256, batch_size=32).collect()
+    td_error(made, 0.99, 0.95)
+    by_time = made[torch.arange(256).view(4, 64).T.reshape(-1)]
+    with pytest.raises(ValueError, match="do not stand together"):
+        td_error(by_time, 0.99, 0.95)
+    some = {"value": made.value, "terminated": made.terminated, "truncated": made.truncated}
+    own = as_rollout(made.obs, made.action, made.logp, made.advantage, **some)
+    with pytest.raises(ValueError, match=r"ends an episode and record .* has the same number"):
+        td_error(own, 0.99, 0.95)
+
+
+def test_slips_around_scores_are_named(agent, rollout):
+    policy = agent.policy
+    with pytest.raises(ValueError, match=r"trace: a Series, expected what agent.update"):
+        influence(policy, rollout, trace=copy.deepcopy(agent).update(rollout))
+    with pytest.raises(ValueError, match="opt_state: no moments"):
+        influence(policy, rollout, opt_state=agent.opt_state)
+    other = torch.nn.Linear(16, 4)
+    blind = Scorable(
+        torch.nn.Linear(16, 4),
+        lambda _, obs, action: other(obs).log_softmax(1).gather(1, action[:, None])[:, 0],
+    )
+    mine = as_rollout(rollout.obs, rollout.action, rollout.logp * 0 - 1, rollout.advantage)
+    with pytest.raises(ValueError, match="depends on none of the policy's parameters"):
+        influence(blind, mine)
+
+
+@pytest.mark.parametrize("control", [RandomDrop, LowestAdvantage, RandomNegative])
+def test_a_control_takes_a_filter_and_not_its_class(control):
+    with pytest.raises(ValueError, match=r"like: .*IIF.*, expected a filter"):
+        control(like=IIF)
+
+
+def test_a_cap_on_a_rate_that_nothing_moves():
+    with pytest.raises(ValueError, match=r"lr_max: 0.03, expected None without desired_kl"):
+        PPO("FrozenLake", stretch=30.0, lr_max=0.03)
+
+
+def test_an_environment_that_two_agents_share_is_told():
+    class Plain(gym.Wrapper):  # with an argument that is no spec's
+        def __init__(self, env, x):
+            super().__init__(env)
+
+    env = Plain(gym.make("CartPole-v1"), 1)
+    first = PPO(env, **SMALL)
+    first.collect()
+    second = PPO(env, **SMALL)
+    second.collect()  # nobody has disturbed it
+    with pytest.warns(UserWarning, match="someone else has used the only"):
+        assert int(first.collect().t[0]) == 0
+    twin = copy.deepcopy(first)
+    assert int(twin.collect().t[0]) == int(first.collect().t[0]) > 0  # a copy has its own
 
 
 def test_a_checkpoint_of_another_task_or_without_a_part(tmp_path, agent):

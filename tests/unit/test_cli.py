@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from lda_lib import IIF, PPO, Repair
-from lda_lib.cli import FILTERS, main
+from lda_lib.cli import FILTERS, load, main
 
 from .test_ppo import same_history
 
@@ -75,6 +75,18 @@ def test_a_repaired_run_is_that_of_the_library_and_stays_repaired(tmp_path):
     same_history(pd.read_csv(out / "history.csv"), whole.learn(2, progress=False))
     text = lda("train", "FrozenLake", "--rounds", 3, "--out", out, "--resume", ok=False)
     assert "--repair is False, but the run" in text
+
+
+def test_scores_of_a_repaired_run_are_those_of_the_advantages_it_learns_from(tmp_path):
+    out = tmp_path / "repaired"
+    lda("train", "FrozenLake", "--repair", "--compile", "no", "--rounds", 1, "--out", out)
+    lda("score", out, "--out", tmp_path / "scores.csv")
+    table = pd.read_csv(tmp_path / "scores.csv").sort_values("index")
+    agent = PPO.load(out / "agent.safetensors", repair=Repair())
+    rollout = agent.repair(agent, agent.collect())
+    assert table["advantage"].to_numpy() == pytest.approx(rollout.advantage.numpy(), abs=1e-5)
+    with pytest.warns(UserWarning, match="repair:"):
+        load(out / "agent.safetensors")
 
 
 def test_a_run_from_before_an_option_was_known_goes_on(tmp_path):

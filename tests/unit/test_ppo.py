@@ -304,7 +304,10 @@ def test_an_exploding_update_is_refused_and_the_agent_keeps_its_parameters():
         ({"batch_size": 1}, "batch_size: 1, expected a whole number from 2"),
         ({"lr": "1e-3"}, "lr: '1e-3', expected a number above 0"),
         ({"vf_coef": float("nan")}, "vf_coef: nan, expected a number"),
-        ({"lr": 1e-2, "lr_max": 1e-3}, "lr: 0.01, expected no more than lr_max, 0.001"),
+        (
+            {"lr": 1e-2, "lr_max": 1e-3, "desired_kl": 0.01},
+            "lr: 0.01, expected no more than lr_max, 0.001",
+        ),
         ({"threads": 0}, "threads: 0, expected a whole number from 1"),
         ({"n_envs": 0}, "n_envs: 0, expected a whole number from 1"),
         ({"keep": "iif"}, "keep: 'iif', expected a function of agent and rollout"),

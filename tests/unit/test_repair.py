@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +11,8 @@ import pytest
 import torch
 
 from lda_lib import IIF, PPO, Repair, exact_advantage
+from lda_lib.channel import continuations
+from lda_lib.groundtruth import FrozenRound, retrain
 from lda_lib.repair import (
     Past,
     _features,
@@ -17,6 +21,7 @@ from lda_lib.repair import (
     fitted_advantage,
     stretch,
 )
+from lda_lib.step import shadow_adam
 
 from .test_ppo import same_history, same_parameters, small
 
@@ -196,6 +201,40 @@ def test_a_stretched_run_resumes(tmp_path):
     first.learn(2, progress=False)
     first.save(path)
     same_history(PPO.load(path).learn(2, progress=False), expected)
+
+
+def test_a_stretch_is_measured_on_the_records_that_are_learnt():
+    """A filter lengthens the step itself; on top of that only what repair would add."""
+    agent = small("FrozenLake", stretch=30.0, keep=IIF(drop=0.5))
+    rollout = agent.collect()
+    keep = agent.keep(agent, rollout)
+    expected = stretch(agent.policy, rollout[keep])
+    assert expected < 0.7 * stretch(agent.policy, rollout)
+    agent.update(rollout, keep)
+    assert agent.used.lr == pytest.approx(expected * agent.config.lr)
+
+
+def test_a_stretched_update_can_be_made_again_and_shadowed():
+    agent = small("FrozenLake", stretch=30.0)
+    agent.learn(1, progress=False)
+    rollout = agent.collect()
+    everyone = torch.ones(1, len(rollout), dtype=torch.bool)
+    again = next(retrain(FrozenRound.of(agent, rollout), everyone))
+    with pytest.raises(ValueError, match=r"stretch=30.0.*expected none of them"):
+        next(continuations(agent, rollout, everyone, 0))
+    trace = agent.update(rollout, trace=True)
+    for name, p in agent.policy.named_parameters():
+        assert torch.allclose(again[name][0], p, atol=1e-6)
+    assert shadow_adam(trace).config.optimizer == "adam"
+
+
+def test_a_copied_agent_keeps_the_memory_of_its_repair():
+    agent = small("FrozenLake", repair=Repair(rounds=3))
+    agent.learn(2, progress=False)
+    twin = copy.deepcopy(agent)
+    assert len(pickle.loads(pickle.dumps(agent.repair)).memory) == 2
+    same_history(agent.learn(2, progress=False), twin.learn(2, progress=False))
+    assert len(twin.repair.memory) == 3 and twin.repair.memory is not agent.repair.memory
 
 
 def test_nothing_to_learn_from_stretches_nothing():

@@ -582,6 +582,9 @@ def test_a_diverging_update_keeps_the_parameters(tokenizer):
         ({"lora_targets": "q_proj"}, "lora_targets: 'q_proj', expected a list of names"),
         ({"preset": "best"}, "preset: 'best'"),
         ({"prompts": []}, "prompts: none"),
+        ({"prompts": "Hello"}, "prompts: 'Hello', expected a list"),
+        ({"reward": None}, "reward: None, expected a function"),
+        ({"keep": IIF}, "keep: .*IIF.*, expected a filter"),
         ({"seed": -1}, "seed: -1"),
     ],
 )

@@ -183,6 +183,17 @@ def test_dropping_nothing_is_plain_sb3_bit_for_bit(case):
     assert not same(weights(plain), weights(dropping))
 
 
+def test_a_look_at_fresh_records_leaves_the_logger(capsys):
+    class Look(FilterCallback):
+        def _on_rollout_end(self):
+            super()._on_rollout_end()
+            fresh_rollout(self.model, 32)
+
+    model = model_of(n_steps=64, verbose=1)
+    model.learn(128, callback=Look(IIF(0.5)))
+    assert capsys.readouterr().out.count("influence/") >= 2
+
+
 def test_records_are_those_of_the_buffer():
     """Env by env, step by step; advantages follow from rewards, values and ends alone."""
     model = model_of(n_envs=3, n_steps=64)
