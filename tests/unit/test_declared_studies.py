@@ -31,7 +31,7 @@ from lda_lib.studies import (
     tuned,
     variants,
 )
-from lda_lib.studies.dial import icy
+from lda_lib.studies.dial import SLIPS, condition, icy
 from lda_lib.studies.learning import arm_settings, iif, make_filter, random_like
 from lda_lib.studies.learning_tables import paired_table
 from lda_lib.studies.paper import compare, verdict
@@ -440,6 +440,17 @@ def test_the_papers_numbers_stand_beside_ours():
     assert few.verdict.eq("not comparable").all() and few.low.isna().all()
     printed = CliRunner().invoke(main, ["study", "paper"])
     assert printed.exit_code == 0 and "BipedalWalker" in printed.output
+
+
+def test_the_readme_says_where_the_dial_turns():
+    """IIF ahead of PPO up to one slip in three, level, behind; the longer steps ahead at all."""
+    found = STUDIES["dial"].table(rows_of("dial")).set_index(["arm", "task"])
+    lakes = [condition(slip) for slip in SLIPS]
+    assert (found.seeds[:, lakes] == 10).all()
+    told = np.sign(found.gain_area_low) + np.sign(found.gain_area_high)
+    assert told["IIF"][lakes].tolist() == [2, 2, 2, 0, -2]
+    for arm in ("repair", confirm.STRETCHED):
+        assert told[arm][lakes].tolist() == [2] * 5
 
 
 def test_the_dial_ends_at_the_lakes_of_the_course():
