@@ -183,15 +183,21 @@ def refuse_given(names: Iterable[str], where: str) -> None:
             raise click.UsageError(f"--{option} {context.params[name]} means nothing with {where}")
 
 
-def check_same_run(out: Path, asked: dict[str, Any]) -> None:
-    """A resumed run keeps its settings: say which one was asked to change."""
+def read_run(out: Path, why: str = "") -> dict[str, Any]:
+    """Settings that a run's folder began with; `why` it is read, for the message where it fails."""
     path = out / RUN
     try:
         began = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(began, dict):
             raise ValueError(f"it holds a {type(began).__name__}, expected settings by name")
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"--resume: {path} cannot be read ({error})") from error
+        raise CheckpointError(f"{why}{path} cannot be read ({error})") from error
+    return began
+
+
+def check_same_run(out: Path, asked: dict[str, Any]) -> None:
+    """A resumed run keeps its settings: say which one was asked to change."""
+    began = read_run(out, "--resume: ")
     for name, value in json.loads(json.dumps(asked)).items():
         if (began.get(name) or None) != (value or None):  # one that it does not know was off
             option = {"compile_": "compile", "settings": "set"}.get(name, name.replace("_", "-"))
@@ -314,7 +320,7 @@ def load(run: Path) -> PPO:
         warnings.filterwarnings("ignore", message="keep:")
         if not run.is_dir():
             return PPO.load(run)
-        mended = (run / RUN).exists() and json.loads((run / RUN).read_text("utf-8")).get("repair")
+        mended = (run / RUN).exists() and read_run(run).get("repair")
         return PPO.load(run / CHECKPOINT, repair=Repair() if mended else None)
 
 

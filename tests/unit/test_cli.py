@@ -106,6 +106,8 @@ def test_a_damaged_run_json_is_named(text, run, tmp_path):
     (tmp_path / "run.json").write_text(text, encoding="latin-1")
     told = lda("train", "CartPole", "--out", tmp_path, "--resume", ok=False)
     assert f"--resume: {tmp_path / 'run.json'} cannot be read" in told
+    told = lda("evaluate", tmp_path, ok=False)
+    assert f"{tmp_path / 'run.json'} cannot be read" in told
 
 
 def test_evaluate(run):
