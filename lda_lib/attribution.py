@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.func import grad, jvp, vmap
 
 from .collect import check_fit
-from .config import PPOConfig, whole
+from .config import PPOConfig, is_function, whole
 from .ghost import ghost_scores
 from .loss import Params, policy_loss, standardise
 from .policy import Architecture
@@ -102,7 +102,7 @@ def influence(
             no scalar, scores that are not finite.
     """
     target = Return() if target is None else target
-    if isinstance(target, type) or not callable(target):
+    if not is_function(target):
         raise ValueError(f"target: {target!r}, expected a function of policy and rollout")
     _expect("method", method, METHODS)
     _expect("score_loss", score_loss, ("policy", "full"))

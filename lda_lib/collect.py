@@ -80,11 +80,6 @@ class Collector:
         for e in range(self.n_envs):
             self._begin(e)
 
-    def _undisturbed(self) -> bool:
-        """Whether the episode in progress is still this collector's own."""
-        begun_by = getattr(self.envs[0].unwrapped, "_begun_by", self.mark)
-        return not self.task.shared or begun_by is self.mark
-
     def episode_id(self, e: int) -> int:
         """Number of the episode in progress, unique within a run."""
         return (self.counts[e] - 1) * self.n_envs + e
@@ -140,7 +135,7 @@ class Collector:
             ValueError: the environment returned a reward or observation that is not finite, or an
                 observation of another shape than it promised.
         """
-        if not self._undisturbed():
+        if self.task.shared and vars(self.envs[0].unwrapped)["_begun_by"] is not self.mark:
             warnings.warn(
                 f"task: someone else has used the only {self.task.name!r} meanwhile, and a new "
                 "episode begins; give each agent a function that makes one",

@@ -153,6 +153,11 @@ def is_number(value: Any) -> bool:
     return isinstance(value, Real) and math.isfinite(value)
 
 
+def is_function(value: Any) -> bool:
+    """Whether a value can be called and is no class: IIF(drop=0.5), but not IIF."""
+    return callable(value) and not isinstance(value, type)
+
+
 def expect(config: Any, name: str, holds: bool, expected: str) -> None:
     """Raise a ValueError that names the setting and its value unless `holds`."""
     if not holds:

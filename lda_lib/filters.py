@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .attribution import influence
-from .config import is_number
+from .config import is_function, is_number
 from .estimates import monte_carlo_advantage, td_error
 from .rollout import Rollout
 from .targets import Target
@@ -243,7 +243,7 @@ def _check_like_or_drop(like: Any, drop: Any) -> None:
 
 def check_filter(name: str, keep: Any) -> None:
     """Raise a ValueError unless `keep` is a filter, not the class of one."""
-    if not callable(keep) or isinstance(keep, type):
+    if not is_function(keep):
         raise ValueError(f"{name}: {keep!r}, expected a filter, such as IIF(drop=0.5)")
 
 

@@ -55,9 +55,8 @@ def ghost_scores(
         def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
             if name in seen:
                 raise ValueError(f"policy: layer {name!r} is used twice; use method='jvp'")
-            # copies: an activation that works in place would overwrite them
-            seen[name] = (inputs[0].detach().clone(), output)
-            return output.clone()
+            seen[name] = (inputs[0].detach(), output)
+            return output.clone()  # an activation that works in place would overwrite it
 
         return hook
 

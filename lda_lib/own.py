@@ -19,7 +19,7 @@ import torch
 from numpy.random import Generator
 from torch import Tensor, nn
 
-from .config import PPOConfig, whole
+from .config import PPOConfig, is_function, whole
 from .ppo import stream
 from .rollout import Rollout
 from .spaces import Spaces
@@ -268,7 +268,7 @@ class OwnAgent:
             raise TypeError(
                 f"policy: {type(policy).__name__} has no log_prob(obs, action); wrap it in Scorable"
             )
-        if keep is not None and (isinstance(keep, type) or not callable(keep)):
+        if keep is not None and not is_function(keep):
             raise TypeError(f"keep: {keep!r}, expected a callable of (agent, rollout) or None")
         whole("seed", seed, 0)
         self.policy, self.keep, self.seed = policy, keep, int(seed)

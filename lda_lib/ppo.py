@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .collect import Collector, check_fit
-from .config import PPOConfig, whole
+from .config import PPOConfig, is_function, whole
 from .evaluation import Evaluation, evaluate
 from .exact import finite_model
 from .loss import STATISTICS, Params, Records
@@ -82,7 +82,7 @@ class PPO:
         whole("n_envs", n_envs, 1)
         whole("batch_size", self.config.batch_size, 2)  # alone, a standardised advantage is 0
         for name, hook in (("keep", keep), ("repair", repair)):
-            if hook is not None and (isinstance(hook, type) or not callable(hook)):
+            if hook is not None and not is_function(hook):
                 raise ValueError(f"{name}: {hook!r}, expected a function of agent and rollout")
         _check_device(device)
         if self.config.n_steps % n_envs:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..config import whole
+from ..config import is_function, whole
 from ..filters import check_filter
 from ..ppo import stream
 from .config import RLHFConfig
@@ -73,7 +73,7 @@ class LanguageAgent:
         self.config = RLHFConfig.preset(preset or self.preset, **settings)
         whole("seed", seed, 0)
         _check_prompts(prompts)
-        if not callable(reward):
+        if not is_function(reward):
             raise ValueError(f"reward: {reward!r}, expected a function of (prompts, texts)")
         if keep is not None:
             check_filter("keep", keep)

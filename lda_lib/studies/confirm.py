@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from ..tasks import TASKS
 from . import learning, pace
 from .learning import Settings, arm_settings, iif, paired_trials
-from .learning_tables import every_curve, intervals
+from .learning_tables import every_curve, fallen, intervals
 from .study import Study, Trial
 
 FIRST = 500  # no PPO had used them on these tasks; A2C and DQN had, on FrozenLake (chapter 17)
@@ -60,7 +60,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
     """
     found = pace.table(rows, ARMS, SEEDS)
     own = every_curve(rows, found).values()
-    return found.assign(fell=[int((x.iloc[-1] < (x.iloc[0] + x.max()) / 2).sum()) for x in own])
+    return found.assign(fell=[int(fallen(x).sum()) for x in own])
 
 
 def figure(rows: pd.DataFrame) -> Figure:

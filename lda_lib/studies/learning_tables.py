@@ -34,6 +34,11 @@ def every_curve(rows: pd.DataFrame, found: pd.DataFrame) -> dict[tuple[str, str]
     return {key: curves(rows, *key) for key in zip(found.task, found.arm, strict=True)}
 
 
+def fallen(curves: pd.DataFrame) -> pd.Series:
+    """Whether a seed ends below the middle between its first and its best evaluation, by seed."""
+    return curves.iloc[-1] < (curves.iloc[0] + curves.max()) / 2
+
+
 def at_shared_rounds(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows of the rounds at which all arms of a task were evaluated, task by task."""
     known = rows[rows.return_mean.notna()]
